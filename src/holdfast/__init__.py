@@ -1,0 +1,1 @@
+"""Holdfast keeps MCP sessions alive."""

@@ -1,0 +1,36 @@
+"""The words: session, ids, clock and errors. No I/O and no technology; everything else imports from here."""
+
+from .clock import Clock, SystemClock
+from .errors import (
+    Conflict,
+    Corrupt,
+    HoldfastError,
+    Misused,
+    Moved,
+    NotFound,
+    Refused,
+    Unavailable,
+    VersionConflict,
+)
+from .ids import check_session_id, new_session_id, redacted
+from .session import NEVER, Record, State
+
+__all__ = [
+    "NEVER",
+    "Clock",
+    "Conflict",
+    "Corrupt",
+    "HoldfastError",
+    "Misused",
+    "Moved",
+    "NotFound",
+    "Record",
+    "Refused",
+    "State",
+    "SystemClock",
+    "Unavailable",
+    "VersionConflict",
+    "check_session_id",
+    "new_session_id",
+    "redacted",
+]

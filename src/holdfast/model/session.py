@@ -1,0 +1,45 @@
+"""The durable record of one session."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final, Literal
+
+import msgspec
+
+State = Literal["active", "terminated"]
+
+NEVER: Final = inf
+
+
+class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a store keeps of one session. Immutable all the way down, so stores and callers may share it.
+
+    Times are seconds since the epoch, durations seconds. `version` starts at 1 and grows by 1 with every write;
+    `term` is the fencing number of the node that owns the session, 0 while nobody does.
+    `metadata` is the encoded form (`codec.values`): whoever wants the values decodes a copy of their own.
+    """
+
+    id: str
+    version: int
+    term: int
+    created_at: float
+    last_accessed: float
+    timeout: float | None
+    max_age: float | None
+    owner: str | None
+    tags: frozenset[str]
+    state: State
+    reason: str | None
+    metadata: bytes
+
+    @property
+    def expires_at(self) -> float:
+        """The end that no access extends: `created_at + max_age`, or `NEVER`."""
+        return NEVER if self.max_age is None else self.created_at + self.max_age
+
+    @property
+    def deadline(self) -> float:
+        """The moment from which the session is expired unless it is accessed before, or `NEVER`."""
+        idle_end = NEVER if self.timeout is None else self.last_accessed + self.timeout
+        return min(idle_end, self.expires_at)

@@ -1,0 +1,149 @@
+"""What a store promises. `holdfast.testing.StoreContract` checks every sentence of it.
+
+A store keeps records and knows nothing of what they mean: expiry, access and capacity are the manager's rules.
+Every method may raise `Unavailable` (the outcome is unknown) with the driver's error as its cause; every call ends
+within the store's own deadline. Damage is `Corrupt`, never "not there". Opening and closing belong to whoever opened
+the store (`stores.open_store`), so they are not part of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from ..model.session import Record
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records a scan is about; every given field must match."""
+
+    prefix: str | None = None
+    owner: str | None = None
+    tag: str | None = None
+    state: str | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some records of a scan; `cursor` continues it and is None at the end.
+
+    A page may be empty and still have a cursor: the filter matched nothing in the part looked at.
+    """
+
+    records: list[Record]
+    cursor: str | None
+
+
+class Store(Protocol):
+    """Keeps records under their ids, with compare-and-set on the version."""
+
+    async def get(self, session_id: str) -> Record | None:
+        """Return the record with all accesses told to this store so far, or None."""
+        ...
+
+    async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
+        """Write `record` if its stored version is still `expect` (0: there is none yet).
+
+        With `durable` the write outlives a power failure once this returns; without, it outlives the process only.
+        The stored `last_accessed` never falls: a later access told to `touch` stays.
+
+        Raises:
+            VersionConflict: Someone wrote in between, or it is gone. Nothing was written.
+            Moved: The stored term is higher than the record's. Nothing was written.
+        """
+        ...
+
+    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+        """Delete the record, and all that belongs to it, if its version is `expect` (None: whatever it is).
+
+        Returns whether it was deleted. With `expect` given, an access told since does not save the record.
+        """
+        ...
+
+    async def touch(self, session_id: str, at: float) -> None:
+        """Raise `last_accessed` to `at` if it is lower; the version stays. Nothing happens when it is not there.
+
+        Reads through this store see it at once. It is written within the store's touch delay and at close, so a
+        store that writes at a price writes many at once.
+        """
+        ...
+
+    async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
+        """Return up to `limit` matching records in an order of the store's own, which continues at `cursor`.
+
+        A whole scan holds every record that exists throughout it exactly once, whatever is written meanwhile.
+
+        Raises:
+            Misused: The cursor is not one of this store's.
+        """
+        ...
+
+    async def due(self, now: float, *, limit: int = 1000) -> list[Record]:
+        """Return up to `limit` records whose deadline is at or before `now`; costs what it returns, not what it keeps."""
+        ...
+
+
+class Kind(IntEnum):
+    """What an entry of the journal is to its stream."""
+
+    OPENING = 0
+    MESSAGE = 1
+    FINAL = 2
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One message of one stream of a session.
+
+    `stream` is unique in the session for ever. `seq` counts from 0 within the stream, without gaps across terms:
+    (term, seq) orders a stream, and a gap in `seq` is a loss. The opening names the JSON-RPC request the stream
+    answers (`request`, its id as JSON; empty for a stream that answers none). After the final entry a stream is closed.
+    """
+
+    stream: str
+    term: int
+    seq: int
+    kind: Kind
+    at: float
+    data: bytes = b""
+    request: bytes = b""
+
+
+class JournalBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a journal keeps. Openings and final entries go by age only, and together with their stream."""
+
+    session_entries_max: int = 10_000
+    session_bytes_max: int = 16 * 2**20
+    total_bytes_max: int = 4 * 2**30
+    age_s_max: float = 86_400.0
+
+
+@runtime_checkable
+class Journal(Protocol):
+    """An ability of stores: keeps the messages from which a client can resume a stream."""
+
+    async def next_term(self) -> int:
+        """Return a number higher than every one before, durably, so that a term names one ownership for ever."""
+        ...
+
+    async def append(self, session_id: str, term: int, entries: Sequence[Entry]) -> None:
+        """Write `entries` all or none, in order, so that they outlive this process.
+
+        Raises:
+            Moved: The session's stored term is higher than `term`. Nothing was written.
+            NotFound: The session is not there. Nothing was written.
+        """
+        ...
+
+    async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
+        """Return up to `limit` entries of a stream behind the position (term, seq), in order; (0, -1) is the start."""
+        ...
+
+    async def unfinished(self, session_id: str) -> list[Entry]:
+        """Return the openings, with a request, that no final entry of their stream follows, oldest first."""
+        ...
+
+    async def trim(self, bounds: JournalBounds, now: float) -> int:
+        """Delete what exceeds `bounds`, oldest first, in bounded steps; return how many entries went."""
+        ...
