@@ -44,8 +44,18 @@ def resolve(python: str, needs: list[str], pins: dict[str, str]) -> dict[str, st
         held.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
         report = Path(place, "report.json")
         options = ["--dry-run", "--ignore-installed", "--only-binary=:all:", "-qq", "--target", place]
-        command = [sys.executable, "-m", "pip", "install", *options, "--python-version", python, "--report", report]
-        subprocess.run([*command, "-c", held, *needs], check=True, stdout=subprocess.DEVNULL)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            *options,
+            "--python-version",
+            python,
+            "--report",
+            str(report),
+        ]
+        subprocess.run([*command, "-c", str(held), *needs], check=True, stdout=subprocess.DEVNULL)
         found = json.loads(report.read_text())["install"]
     return {item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in found}
 

@@ -1,0 +1,49 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import kit
+
+
+def pytest_configure() -> None:
+    # Inherited by everything a test starts, so that its processes are never taken for somebody else's.
+    os.environ[kit.TEST_RUN_VARIABLE] = secrets.token_hex(8)
+
+
+@pytest.fixture
+def loop_watch() -> Callable[[float], kit.LoopWatch]:
+    """Give `with loop_watch(bound_s):`, which fails the test when the loop is blocked for longer inside it."""
+    return kit.LoopWatch
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Give a free port of 127.0.0.1."""
+    return kit.free_port()
+
+
+@pytest.fixture
+def require() -> Callable[[str], str]:
+    """Give `require(binary)`: its path, or a skip on a laptop and a failure in CI."""
+    return kit.require
+
+
+@pytest.fixture(autouse=True)
+def no_processes_left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail a slow test that leaves a keeper, server or worker of its own behind for more than five seconds."""
+    if request.node.get_closest_marker("slow") is None and request.node.get_closest_marker("campaign") is None:
+        yield
+        return
+    token, folder = os.environ[kit.TEST_RUN_VARIABLE], Path(tmp_path_factory.getbasetemp())
+    before = kit.leftovers(token, folder)
+    yield
+    left = kit.wait_gone(kit.leftovers(token, folder) - before, within_s=5.0)
+    if left:
+        pytest.fail("left running: " + "; ".join(f"{process.pid} {process.command}" for process in sorted(left)))
