@@ -63,12 +63,7 @@ BROKEN: Final[list[tuple[Rule, dict[str, str], str]]] = [
     (powers.only_runtime_loops_for_ever, {H + "x.py": "async def f():\n    while True:\n        await g()"}, ":2"),
     (
         powers.only_runtime_loops_for_ever,
-        {H + "x.py": "async def f():
-  while 1:
-    try:
-      await g()
-    except E:
-      raise"},
+        {H + "x.py": "async def f():\n  while 1:\n    try:\n      await g()\n    except E:\n      raise"},
         ":2",
     ),
     (powers.only_transport_knows_the_session_header, {H + "cli/x.py": "NAME = 'Mcp-Session-Id'"}, ":1"),
@@ -178,9 +173,7 @@ KEPT: Final[list[tuple[Rule, dict[str, str]]]] = [
     ),
     (
         shape.suppressions_say_why,
-        {
-            "bench/x.py": "import a  # noqa: F401 - it registers itself\nb = a.c  # type: ignore[x]  # made late"
-        },
+        {"bench/x.py": "import a  # noqa: F401 - it registers itself\nb = a.c  # type: ignore[x]  # made late"},
     ),
     (shape.texts_name_no_machine, {"docs/x.md": "unpack to ~/holdfast or /var/lib/holdfast; see docs/home/x and pypi"}),
 ]
