@@ -1,0 +1,175 @@
+"""The socket to one keeper process, as an asyncio protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Final, Protocol
+
+import msgspec
+
+from holdfast_keeper import wire
+
+from ..model.errors import Misused, Unavailable
+
+WAITING_BYTES_MAX: Final = 64 * 2**20
+_HEADER_BYTES: Final = wire.HEADER.size
+
+
+class Peer(Protocol):
+    """One worker's end of the link."""
+
+    def frame(self, payload: bytes) -> None:
+        """Take a frame it wrote."""
+        ...
+
+    def told(self, kind: int, payload: bytes) -> None:
+        """Take any other message about it."""
+        ...
+
+    def lost(self, why: str) -> None:
+        """Take note that the keeper is gone, and the worker with it."""
+        ...
+
+
+class Hello(msgspec.Struct):
+    """What the keeper says first."""
+
+    version: int
+    error: str = ""
+
+
+class Link(asyncio.Protocol):
+    """Cuts what the keeper sends into messages for the peers, and sends what they say once a turn of the loop.
+
+    `full` while the socket does not take what is written. A keeper that leaves more than `WAITING_BYTES_MAX` unread
+    is given up, so that memory stays bounded.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._splitter = wire.Splitter()
+        self._peers: dict[int, Peer] = {}
+        self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes] = []
+        self._hello: asyncio.Future[None] = self._loop.create_future()
+        self.up = True
+        self.full = False
+        self.why_lost = "its keeper ended"
+
+    async def greeted(self) -> None:
+        """Return once the keeper has said that it speaks our version.
+
+        Raises:
+            Unavailable: It refuses, speaks another version, or ended.
+        """
+        await self._hello
+
+    @property
+    def peers(self) -> Collection[Peer]:
+        """Those that were added and not removed."""
+        return self._peers.values()
+
+    def add(self, number: int, peer: Peer) -> None:
+        """Let `peer` have all that is said about the worker of this number, until it is removed."""
+        self._peers[number] = peer
+
+    def remove(self, number: int) -> None:
+        """Drop whatever else is said about the worker of this number."""
+        self._peers.pop(number, None)
+
+    def send(self, kind: int, number: int, payload: bytes) -> None:
+        """Queue one message; it goes out at the end of this turn of the loop, with all others of the turn.
+
+        Raises:
+            Misused: It is larger than a message may be. Nothing was queued.
+        """
+        if len(payload) > wire.PAYLOAD_BYTES_MAX:
+            raise Misused(
+                f"a message of {len(payload)} bytes; at most {wire.PAYLOAD_BYTES_MAX} can be sent to a worker"
+            )
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing += (wire.HEADER.pack(len(payload), kind, number), payload)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(b"".join(outgoing))
+        if transport.get_write_buffer_size() > WAITING_BYTES_MAX:
+            self.why_lost = "its keeper stopped reading and was given up"
+            transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the keeper, which lets the workers' output wait in their pipes."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on after `pause_reading`; nothing happens when it was not paused."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close our end of the socket: the keeper ends all of its workers, then itself."""
+        self.why_lost = "the server closed its workers"
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.send(wire.HELLO, 0, msgspec.json.encode(Hello(wire.VERSION)))
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._splitter.feed(data)
+        except wire.WireError as error:
+            self._give_up(str(error))
+            return
+        peers, frame = self._peers, wire.FRAME
+        for kind, number, payload in messages:
+            peer = peers.get(number)
+            if peer is None:
+                if kind == wire.HELLO:
+                    self._greet(payload)
+            elif kind == frame:
+                peer.frame(payload)
+            else:
+                peer.told(kind, payload)
+
+    def _greet(self, payload: bytes) -> None:
+        hello = msgspec.json.decode(payload, type=Hello)
+        if hello.error:
+            self._give_up(hello.error)
+        elif hello.version != wire.VERSION:
+            self._give_up(f"it speaks version {hello.version} of its protocol, this server version {wire.VERSION}")
+        elif not self._hello.done():
+            self._hello.set_result(None)
+
+    def _give_up(self, why: str) -> None:
+        self.why_lost = why
+        if not self._hello.done():
+            self._hello.set_exception(Unavailable(f"the keeper cannot be used: {why}"))
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.full = False
+        self.up = False
+        if not self._hello.done():
+            self._hello.set_exception(Unavailable("the keeper ended before it answered"))
+        self._hello.exception()  # whoever waited was told; if nobody waits, nothing is amiss
+        peers, self._peers = self._peers, {}
+        for peer in peers.values():
+            peer.lost(self.why_lost)

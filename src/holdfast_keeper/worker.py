@@ -1,0 +1,238 @@
+"""One worker: its main process, its pipes, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+
+from . import wire
+from .child import Child
+from .errlog import ErrorLog
+from .inbox import Inbox
+from .lines import Lines
+from .loop import READ, WRITE, Loop
+from .outbox import Outbox
+from .processes import Process, send_signal, tree
+
+CHUNK_BYTES = 65536
+LAME_S = 0.5  # how long a process may take to exit after it closed a pipe
+FORCED_S = 1.0  # from SIGTERM to SIGKILL for a worker that broke a bound
+STRAYS_S = 0.5  # from SIGTERM to SIGKILL for what a worker left behind
+PIPE_HELD_S = 1.0  # how long somebody unknown may hold its stdout
+
+
+class Worker:
+    """Relays frames for one main process and ends it with everything it started.
+
+    It runs until its main process was reaped (`reaped`), then leaves until nothing it started is left and all it
+    wrote was forwarded; `on_left` is called then, after EXITED was queued.
+    """
+
+    def __init__(self, number: int, child: Child, place: str, frame_bytes_max: int, loop: Loop, outbox: Outbox) -> None:
+        self.number = number
+        self.pid = child.pid
+        self.family: set[Process] = set()
+        self.left = False
+        self._child = child
+        self._loop = loop
+        self._outbox = outbox
+        self._lines = Lines(frame_bytes_max)
+        self._inbox = Inbox(child.stdin)
+        self._log = ErrorLog(f"{place}/stderr.log")
+        self._open = {child.stdin, child.stdout, child.stderr}
+        self._full = False
+        self._stdin_awaited = False
+        self._why = ""
+        self._ended_by: int | None = None
+        self._term_at = self._kill_at = float("inf")
+        self._status: int | None = None
+        self._reaped_at = 0.0
+        self._family_gone_at: float | None = None
+        loop.watch(child.stdout, READ, self._read_stdout)
+        loop.watch(child.stderr, READ, self._read_stderr)
+
+    @property
+    def reaped(self) -> bool:
+        """Whether its main process has ended."""
+        return self._status is not None
+
+    # --- frames to it
+
+    def queue(self, frame: bytes) -> bool:
+        """Queue a frame for its stdin, to be written by `flush`; return whether it may still be read."""
+        if self._child.stdin not in self._open or self._term_at < float("inf"):
+            return False
+        self._inbox.add(frame)
+        return True
+
+    def flush(self) -> None:
+        """Write what its stdin takes, and tell the server when the rest crosses a bound."""
+        stdin, inbox = self._child.stdin, self._inbox
+        if stdin not in self._open:
+            return
+        if not inbox.empty and not inbox.write():
+            self._close(stdin)
+            self._end_if_it_stays("it closed its stdin and did not exit")
+            return
+        if inbox.overflowing:
+            self.end("it did not read its stdin, and more was waiting than may", 0.0, FORCED_S)
+            return
+        if inbox.over if not self._full else inbox.below_half:
+            self._full = not self._full
+            self._outbox.add(wire.FULL if self._full else wire.READY, self.number)
+        self._await_stdin(not inbox.empty)
+        if inbox.empty and self._term_at < float("inf"):
+            self._close(stdin)
+
+    def _await_stdin(self, wanted: bool) -> None:
+        if wanted != self._stdin_awaited:
+            self._stdin_awaited = wanted
+            if wanted:
+                self._loop.watch(self._child.stdin, WRITE, lambda _: self.flush())
+            else:
+                self._loop.forget(self._child.stdin)
+
+    # --- what it writes
+
+    def _read_stdout(self, _: int) -> None:
+        stdout = self._child.stdout
+        if self._outbox.congested and not self._outbox.closed:
+            self._loop.forget(stdout)
+            self._outbox.when_clear(self._resume_stdout)
+            return
+        self._take_stdout()
+
+    def _resume_stdout(self) -> None:
+        if self._child.stdout in self._open:
+            self._loop.watch(self._child.stdout, READ, self._read_stdout)
+
+    def _take_stdout(self) -> bool:
+        """Forward one chunk; return whether there may be more at once."""
+        chunk = _read(self._child.stdout)
+        if chunk is None:
+            return False
+        if chunk:
+            lines = self._lines.feed(chunk)
+        else:
+            lines = self._lines.end()
+            self._close(self._child.stdout)
+        self._outbox.add_all(wire.FRAME, self.number, lines)
+        if self._lines.too_long:
+            self._close(self._child.stdout)
+            self.end("it wrote a message over the bound of its size", 0.0, FORCED_S)
+        elif not chunk:
+            self._end_if_it_stays("it closed its stdout and did not exit")
+            self._leave()
+        return self._child.stdout in self._open
+
+    def _read_stderr(self, _: int) -> None:
+        chunk = _read(self._child.stderr)
+        if chunk:
+            self._log.write(chunk)
+        elif chunk is not None:
+            self._close(self._child.stderr)
+
+    # --- its end
+
+    def end(self, why: str, term_s: float, kill_s: float) -> None:
+        """Close its stdin, send SIGTERM after `term_s` and SIGKILL after `kill_s`; a later call can only hasten it.
+
+        Frames that wait are still written until SIGTERM.
+        """
+        if self.reaped:
+            return
+        now = time.monotonic()
+        self._why = self._why or why
+        self._term_at = min(self._term_at, now + term_s)
+        self._kill_at = min(self._kill_at, now + kill_s)
+        self.flush_or_close(now)
+        for delay_s in (term_s, kill_s):
+            self._loop.after(delay_s, self._press)
+
+    def flush_or_close(self, now: float) -> None:
+        """Close its stdin if nothing waits for it, or if the time to wait is over."""
+        if self._child.stdin in self._open and (self._inbox.empty or now >= self._term_at):
+            self._close(self._child.stdin)
+
+    def _press(self) -> None:
+        now = time.monotonic()
+        if self.reaped or now < self._term_at:
+            return
+        self.flush_or_close(now)
+        number = signal.SIGKILL if now >= self._kill_at else signal.SIGTERM
+        if self._ended_by == number:
+            return
+        self._ended_by = number
+        # Who leaves its session can be told from others only as long as its parents live.
+        self.family.update(tree([self.pid]))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _end_if_it_stays(self, why: str) -> None:
+        self._loop.after(LAME_S, lambda: self.end(why, 0.0, FORCED_S))
+
+    def main_reaped(self, status: int) -> None:
+        """Note how its main process ended; its number may belong to somebody else from now on."""
+        self._status = status
+        self._reaped_at = time.monotonic()
+        if self._child.stdin in self._open:
+            self._close(self._child.stdin)
+
+    def family_found(self, family: set[Process]) -> None:
+        """End what of it is left: SIGTERM when first seen, SIGKILL once its time is over."""
+        kill = time.monotonic() - self._reaped_at >= STRAYS_S or time.monotonic() >= self._kill_at
+        for process in family if kill else family - self.family:
+            send_signal(process, signal.SIGKILL if kill else signal.SIGTERM)
+        self.family |= family
+        self._family_gone_at = None
+
+    def family_gone(self) -> None:
+        """Note that nothing it started is left, and leave once all it wrote is forwarded."""
+        if self._family_gone_at is None:
+            self._family_gone_at = time.monotonic()
+            self._loop.after(PIPE_HELD_S, self._leave)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._family_gone_at is None or self.left:
+            return
+        # What is in the pipe now is all it wrote; taking it is bounded by the pipe's size.
+        while self._child.stdout in self._open and self._take_stdout():
+            pass
+        held = self._child.stdout in self._open
+        if self.left or (held and time.monotonic() - self._family_gone_at < PIPE_HELD_S):
+            return
+        self.left = True
+        while self._child.stderr in self._open and (chunk := _read(self._child.stderr)):
+            self._log.write(chunk)
+        for fd in tuple(self._open):
+            self._close(fd)
+        self._outbox.add(wire.EXITED, self.number, self._exit())
+
+    def _exit(self) -> bytes:
+        code = os.waitstatus_to_exitcode(self._status or 0)
+        why = self._why
+        if not why:
+            why = f"it exited with code {code}" if code >= 0 else f"it was killed by {signal.Signals(-code).name}"
+        elif self._ended_by == signal.SIGKILL:
+            why += "; it was killed when its time to exit was over"
+        fields = {"code": code if code >= 0 else None, "signal": -code if code < 0 else None, "why": why}
+        return json.dumps({**fields, "stderr": self._log.tail}).encode()
+
+    def _close(self, fd: int) -> None:
+        self._open.discard(fd)
+        self._loop.forget(fd)
+        os.close(fd)
+
+
+def _read(fd: int) -> bytes | None:
+    """Return a chunk, nothing at the end of the stream, or None when there is nothing now."""
+    try:
+        return os.read(fd, CHUNK_BYTES)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
