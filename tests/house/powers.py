@@ -99,7 +99,7 @@ def rules_are_pure(house: House) -> Iterator[str]:
     for module in house.of("holdfast"):
         if module.name.rpartition(".")[2] != "rules":
             continue
-        for line, target in house.imports(module):
+        for line, target, _ in house.imports(module):
             if target.split(".")[0] in IMPURE:
                 yield module.at(line, f"imports {target}; rules are data in, data out")
         for node in ast.walk(module.tree):

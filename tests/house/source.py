@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDERS: Final = ("src", "tests", "bench", "examples", "scripts", "docs", ".ci")
@@ -46,6 +46,14 @@ class Module:
         return f"{self.path}:{line}: {message}"
 
 
+class Import(NamedTuple):
+    """The module imported, and the name taken from it ('' for the module itself)."""
+
+    line: int
+    module: str
+    name: str
+
+
 @dataclass(frozen=True)
 class House:
     """All text files by their path relative to the project."""
@@ -74,16 +82,17 @@ class House:
         """Yield the modules under the packages or folders named."""
         return (module for module in self.modules.values() if module.name.split(".")[0] in tops)
 
-    def imports(self, module: Module) -> Iterator[tuple[int, str]]:
-        """Yield the line and the full name of what each import brings in, wherever in the file it stands."""
+    def imports(self, module: Module) -> Iterator[Import]:
+        """Yield what each import brings in, wherever in the file it stands."""
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Import):
-                yield from ((node.lineno, alias.name) for alias in node.names)
+                yield from (Import(node.lineno, alias.name, "") for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 base = _absolute(module, node)
                 for alias in node.names:
                     inner = f"{base}.{alias.name}"
-                    yield node.lineno, inner if inner in self.modules else base
+                    is_module = inner in self.modules
+                    yield Import(node.lineno, inner if is_module else base, "" if is_module else alias.name)
 
 
 def _is_ours(path: Path, root: Path) -> bool:

@@ -44,7 +44,13 @@ BROKEN: Final[list[tuple[Rule, dict[str, str], str]]] = [
         {H + "cli/serve.py": "\n\nfrom ..stores.sqlite import SqliteStore", H + "stores/contract.py": ""},
         ":3",
     ),
+    (
+        dependencies.only_wiring_names_implementations,
+        {H + "config/x.py": "from ..gateway.keeper import KeeperWorkers", H + "gateway/contract.py": ""},
+        ":1",
+    ),
     (dependencies.drivers_stay_in_files_named_for_them, {H + "stores/memory.py": "import sqlite3"}, ":1"),
+    (dependencies.drivers_stay_in_files_named_for_them, {H + "cli/x.py": "from holdfast_keeper import wire"}, ":1"),
     (dependencies.drivers_stay_in_files_named_for_them, {H + "cli/demo.py": "from mcp.client import Client"}, ":1"),
     (
         dependencies.drivers_stay_in_files_named_for_them,
@@ -117,6 +123,7 @@ KEPT: Final[list[tuple[Rule, dict[str, str]]]] = [
         dependencies.only_wiring_names_implementations,
         {
             H + "wiring.py": "from .stores.sqlite import SqliteStore",
+            H + "config/x.py": "from ..stores.sqlite import SqliteSettings",
             H + "testing/x.py": "from ..stores.memory import MemoryStore",
             H + "cli/x.py": "from ..stores import open_store\nfrom ..sessions.manager import SessionManager",
             H + "stores/__init__.py": "",
