@@ -29,6 +29,9 @@ FORBIDDEN: Final = {
     "a registry's host": re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs|registry\.yarnpkg|docker\.io/"),
 }
 
+# A property is data, and the docstring of its class says what the data are.
+DATA_MARKS: Final = frozenset({"overload", "property", "cached_property", "setter", "deleter"})
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -101,7 +104,7 @@ def _leaves_it_to_a_base(module: Module, node: Documented, owner: ast.ClassDef |
         return False
     marks = {dotted(mark).rpartition(".")[2] for mark in node.decorator_list}
     inherited = any(hasattr(_stdlib_thing(module, dotted(base)), node.name) for base in owner.bases)
-    return node.name in promised or inherited or bool(marks & {"overload", "setter", "deleter"})
+    return node.name in promised or inherited or bool(marks & DATA_MARKS)
 
 
 def _stdlib_thing(module: Module, name: str) -> object:

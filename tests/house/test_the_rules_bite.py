@@ -175,7 +175,7 @@ KEPT: Final[list[tuple[Rule, dict[str, str]]]] = [
         {
             H + "a.py": '"""A."""\nclass S(Protocol):\n    """S."""\n    def get(self):\n        """Get."""',
             H + "b.py": '"""B."""\nimport asyncio\nclass M(asyncio.Protocol):\n    """M."""\n    def get(self): ...\n'
-            "    def data_received(self, data): ...\n    def _own(self): ...\ndef _helper(): ...",
+            "    def data_received(self, data): ...\n    @property\n    def size(self): ...\n    def _own(self): ...",
         },
     ),
     (
