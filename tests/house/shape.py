@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import io
+import posixpath
 import re
 import statistics
 import sys
@@ -138,10 +139,24 @@ def texts_name_no_machine(house: House) -> Iterator[str]:
                     yield f"{path}:{number}: holds {what}"
 
 
+def links_lead_somewhere(house: House) -> Iterator[str]:
+    """A relative link in a Markdown file names a file or folder of the project."""
+    folders = {path.rpartition("/")[0] for path in house.texts}
+    for path, text in house.texts.items():
+        if not path.endswith(".md"):
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            for target in re.findall(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)", line):
+                whole = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+                if whole not in house.texts and whole not in folders:
+                    yield f"{path}:{number}: links to {target}, which is not there"
+
+
 RULES: Final[tuple[Callable[[House], Iterator[str]], ...]] = (
     modules_are_short,
     functions_are_short,
     public_things_say_what_they_promise,
     suppressions_say_why,
     texts_name_no_machine,
+    links_lead_somewhere,
 )

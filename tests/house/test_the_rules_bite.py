@@ -106,6 +106,7 @@ BROKEN: Final[list[tuple[Rule, dict[str, str], str]]] = [
     (shape.suppressions_say_why, {"bench/x.py": "a()  # pragma: no cover"}, ":1"),
     (shape.texts_name_no_machine, {"docs/x.md": "see\n/" + "home/alice/notes.py"}, ":2"),
     (shape.texts_name_no_machine, {"constraints.txt": "--index-url https://py" + "pi.org/simple"}, ":1"),
+    (shape.links_lead_somewhere, {"docs/x.md": "\n[a](../README.md#top)"}, ":2"),
 ]
 
 KEPT: Final[list[tuple[Rule, dict[str, str]]]] = [
@@ -183,6 +184,10 @@ KEPT: Final[list[tuple[Rule, dict[str, str]]]] = [
         {"bench/x.py": "import a  # noqa: F401 - it registers itself\nb = a.c  # type: ignore[x]  # made late"},
     ),
     (shape.texts_name_no_machine, {"docs/x.md": "unpack to ~/holdfast or /var/lib/holdfast; see docs/home/x and pypi"}),
+    (
+        shape.links_lead_somewhere,
+        {"docs/a/x.md": "[a](../b.md#c), [d](#here), [e](https://x.y/z), [f](../a)", "docs/b.md": ""},
+    ),
 ]
 
 
