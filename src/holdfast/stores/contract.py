@@ -2,8 +2,9 @@
 
 A store keeps records and knows nothing of what they mean: expiry, access and capacity are the manager's rules.
 Every method may raise `Unavailable` (the outcome is unknown) with the driver's error as its cause; every call ends
-within the store's own deadline. Damage is `Corrupt`, never "not there". Opening and closing belong to whoever opened
-the store (`stores.open_store`), so they are not part of this.
+within the store's own deadline. `Refused` means that too much waits already: nothing was done. Damage is `Corrupt`,
+never "not there". Opening and closing belong to whoever opened the store (`stores.url.open_store`), so they are not
+part of this.
 """
 
 from __future__ import annotations
@@ -25,14 +26,25 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     state: str | None = None
 
+    def matches(self, record: Record) -> bool:
+        """Tell whether `record` is one of those asked for."""
+        return (
+            (self.prefix is None or record.id.startswith(self.prefix))
+            and (self.owner is None or record.owner == self.owner)
+            and (self.tag is None or self.tag in record.tags)
+            and (self.state is None or record.state == self.state)
+        )
+
 
 class Page(msgspec.Struct, frozen=True):
     """Some records of a scan; `cursor` continues it and is None at the end.
 
-    A page may be empty and still have a cursor: the filter matched nothing in the part looked at.
+    `cursors[i]` continues it behind `records[i]`. A page may be empty and still have a cursor: the filter matched
+    nothing in the part looked at.
     """
 
     records: list[Record]
+    cursors: list[str]
     cursor: str | None
 
 
@@ -62,11 +74,11 @@ class Store(Protocol):
         """
         ...
 
-    async def touch(self, session_id: str, at: float) -> None:
+    async def touch(self, session_id: str, at: float, *, within_s: float = 1.0) -> None:
         """Raise `last_accessed` to `at` if it is lower; the version stays. Nothing happens when it is not there.
 
-        Reads through this store see it at once. It is written within the store's touch delay and at close, so a
-        store that writes at a price writes many at once.
+        Reads through this store see it at once. It is written about `within_s` seconds later at the latest, and at
+        close, so a store that writes at a price writes many at once.
         """
         ...
 
@@ -80,8 +92,13 @@ class Store(Protocol):
         """
         ...
 
-    async def due(self, now: float, *, limit: int = 1000) -> list[Record]:
-        """Return up to `limit` records whose deadline is at or before `now`; costs what it returns, not what it keeps."""
+    async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
+        """Delete up to `limit` records whose deadline is at or before `now`; return those that this call deleted.
+
+        Of any number of callers and processes one is given each record. What was accessed or written in between
+        stays. The cost follows what is due, not what is kept. Without a write to power-safe storage: what a power
+        failure brings back is due again.
+        """
         ...
 
 
@@ -129,6 +146,8 @@ class Journal(Protocol):
 
     async def append(self, session_id: str, term: int, entries: Sequence[Entry]) -> None:
         """Write `entries` all or none, in order, so that they outlive this process.
+
+        An entry whose stream, term and seq are there already is left as it is, so appending again is safe.
 
         Raises:
             Moved: The session's stored term is higher than `term`. Nothing was written.

@@ -1,0 +1,76 @@
+"""Metadata of a type of the user's: a dataclass, a msgspec.Struct or a pydantic model. pydantic is never imported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from ..model.errors import Misused
+from .values import decode, encode
+
+_KEPT_EXACTLY = (bytes, datetime, date, timedelta, UUID, Decimal)
+
+
+def codec_for(metadata_type: type[Any] | None) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """Return how metadata of `metadata_type` (None: a dict) is encoded and decoded.
+
+    Fields of a model come back as their declared types say. Both raise what `values` raises, and `Misused` when the
+    metadata is not of the type.
+    """
+    if metadata_type is None or metadata_type is dict:
+        return encode, decode
+    if hasattr(metadata_type, "model_dump") and hasattr(metadata_type, "model_validate"):
+        return _Pydantic(metadata_type).pair()
+    if dataclasses.is_dataclass(metadata_type) or issubclass(metadata_type, msgspec.Struct):
+        return _Model(metadata_type).pair()
+    raise Misused(
+        f"metadata_type is a dataclass, a msgspec.Struct or a pydantic model, not {metadata_type.__name__}; "
+        "leave it out to store a dict"
+    )
+
+
+class _Model:
+    """Dataclasses and msgspec.Structs, by msgspec's own conversion."""
+
+    def __init__(self, metadata_type: type[Any]) -> None:
+        self._type = metadata_type
+
+    def pair(self) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+        return self._encode, self._decode
+
+    def _encode(self, metadata: Any) -> bytes:
+        if not isinstance(metadata, self._type):
+            raise Misused(f"metadata is a {self._type.__name__}, not {type(metadata).__name__}")
+        try:
+            return encode(self._to_dict(metadata))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Misused(f"metadata of type {self._type.__name__} is not storable: {error}") from error
+
+    def _decode(self, data: bytes) -> Any:
+        stored = decode(data)
+        try:
+            return self._from_dict(stored)
+        except (TypeError, ValueError) as error:
+            raise Misused(f"the stored metadata does not fit {self._type.__name__}: {error}") from error
+
+    def _to_dict(self, metadata: Any) -> Any:
+        return msgspec.to_builtins(metadata, builtin_types=_KEPT_EXACTLY)
+
+    def _from_dict(self, stored: dict[Any, Any]) -> Any:
+        return msgspec.convert(stored, self._type, builtin_types=_KEPT_EXACTLY)
+
+
+class _Pydantic(_Model):
+    """pydantic models, by the two methods every one of them has."""
+
+    def _to_dict(self, metadata: Any) -> Any:
+        return metadata.model_dump()
+
+    def _from_dict(self, stored: dict[Any, Any]) -> Any:
+        return self._type.model_validate(stored)

@@ -1,0 +1,87 @@
+"""Metadata to bytes and back, exactly: the types that come out are the types that went in.
+
+Plain data (None, bool, int of 64 bits, float, str, bytes, list, dict) is msgpack as it is. Everything else is a
+msgpack extension whose payload is msgpack again. An Enum is stored by its value.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any, Final
+
+import msgspec
+
+from ..model.errors import Corrupt, Misused
+from .extensions import loads
+from .packer import NotStorableError, Packer
+
+BYTES_MAX: Final = 2**20
+
+_LEAVES: Final = frozenset({type(None), bool, int, float, str, bytes})
+_PLAIN_ITEMS_MAX: Final = 256
+
+_dumps: Final = msgspec.msgpack.Encoder().encode
+
+
+def encode(metadata: dict[Any, Any], *, bytes_max: int = BYTES_MAX) -> bytes:
+    """Return `metadata` as bytes that share nothing with it.
+
+    Raises:
+        Misused: Something in it is not storable (the message holds its path), it is nested deeper than 64, or its
+            encoded form has more than `bytes_max` bytes.
+    """
+    if type(metadata) is not dict:
+        raise Misused(f"metadata is a dict, not {type(metadata).__name__}")
+    try:
+        data = _dumps(metadata if _is_plain(metadata) else Packer(bytes_max).pack(metadata, 0))
+    except (OverflowError, UnicodeEncodeError):
+        # Plain but for a huge integer, which is storable, or a lone surrogate, which is not: the packer tells.
+        data = _encode_packed(metadata, bytes_max)
+    except NotStorableError as error:
+        raise Misused(error.message()) from error
+    if len(data) > bytes_max:
+        raise Misused(f"metadata has {len(data)} bytes when encoded, the bound is {bytes_max}; store less")
+    return data
+
+
+def decode(data: bytes) -> dict[Any, Any]:
+    """Return the metadata that `encode` was given, as new objects.
+
+    Raises:
+        Corrupt: The bytes are damaged, or name a time zone that is not installed here.
+    """
+    try:
+        value = loads(data)
+    except zoneinfo.ZoneInfoNotFoundError as error:
+        raise Corrupt(f"stored metadata needs a time zone that is not here: {error}; install tzdata") from error
+    except (msgspec.DecodeError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise Corrupt(f"stored metadata is damaged: {error}") from error
+    if type(value) is not dict:
+        raise Corrupt(f"stored metadata is damaged: it is a {type(value).__name__}, not a dict")
+    return value
+
+
+def _encode_packed(metadata: dict[Any, Any], bytes_max: int) -> bytes:
+    try:
+        return _dumps(Packer(bytes_max).pack(metadata, 0))
+    except NotStorableError as error:
+        raise Misused(error.message()) from error
+
+
+def _is_plain(metadata: dict[Any, Any]) -> bool:
+    """Tell whether msgpack keeps `metadata` exactly. Only small and flat data is looked at; the rest is packed."""
+    if len(metadata) > _PLAIN_ITEMS_MAX:
+        return False
+    for key, item in metadata.items():
+        kind = type(item)
+        if type(key) is not str:
+            return False
+        if kind not in _LEAVES and not (kind is dict or (kind is list and _holds_leaves(item))):
+            return False
+        if kind is dict and not (_holds_leaves(item.values()) and all(type(inner) is str for inner in item)):
+            return False
+    return True
+
+
+def _holds_leaves(items: Any) -> bool:
+    return len(items) <= _PLAIN_ITEMS_MAX and all(type(item) in _LEAVES for item in items)

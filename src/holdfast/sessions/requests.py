@@ -1,0 +1,100 @@
+"""Requests in flight: registered, completed, and still known when the process that took them is gone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ..model.clock import Clock
+from ..model.errors import Conflict, Misused, NotFound
+from ..model.ids import new_session_id, redacted
+from ..stores.contract import Entry, Journal, Kind, Store
+from . import rules
+from .locks import SessionLocks
+
+RequestId = str | int
+INT_MAX: Final = 2**53 - 1
+ID_BYTES_MAX: Final = 1024
+
+_STREAM: Final = "request:"
+
+
+class Requests:
+    """Keeps which requests of a session are pending, in its journal. 1 and "1" are two requests.
+
+    What is registered outlives the process that registered it, and goes with the session. Two tasks of one process
+    cannot register the same request; between processes the session's term decides who may write at all.
+    """
+
+    def __init__(self, store: Store, journal: Journal, clock: Clock) -> None:
+        self._store = store
+        self._journal = journal
+        self._clock = clock
+        self._locks = SessionLocks()
+
+    async def register(self, session_id: str, request_id: RequestId) -> None:
+        """Note that a request has begun.
+
+        Raises:
+            Conflict: It is pending already. Nothing was changed.
+            NotFound: The session is gone.
+            Misused: The id is neither a str nor an int within ±(2**53 - 1).
+        """
+        request = _encoded(request_id)
+        await self._locks.acquire(session_id)
+        try:
+            if await self._opening(session_id, request) is not None:
+                raise Conflict(f"request {request_id!r} of session {redacted(session_id)} is pending already")
+            await self._append(session_id, _STREAM + new_session_id(), Kind.OPENING, request, b"")
+        finally:
+            self._locks.release(session_id)
+
+    async def complete(self, session_id: str, request_id: RequestId, answer: bytes = b"") -> None:
+        """Note that a request has ended, and keep its answer in the journal.
+
+        Raises:
+            NotFound: It is not pending, or the session is gone.
+        """
+        request = _encoded(request_id)
+        await self._locks.acquire(session_id)
+        try:
+            opening = await self._opening(session_id, request)
+            if opening is None:
+                raise NotFound(f"request {request_id!r} of session {redacted(session_id)} is not pending")
+            await self._append(session_id, opening.stream, Kind.FINAL, b"", answer)
+        finally:
+            self._locks.release(session_id)
+
+    async def pending(self, session_id: str) -> list[RequestId]:
+        """Return the ids of the requests that were registered and not completed, oldest first."""
+        openings = await self._journal.unfinished(session_id)
+        return [msgspec.json.decode(entry.request) for entry in openings if entry.stream.startswith(_STREAM)]
+
+    async def _opening(self, session_id: str, request: bytes) -> Entry | None:
+        for entry in await self._journal.unfinished(session_id):
+            if entry.request == request and entry.stream.startswith(_STREAM):
+                return entry
+        return None
+
+    async def _append(self, session_id: str, stream: str, kind: Kind, request: bytes, data: bytes) -> None:
+        record = await self._store.get(session_id)
+        now = self._clock.now()
+        if record is None or rules.is_gone(record, now):
+            raise NotFound(f"session {redacted(session_id)} is not there")
+        entry = Entry(stream, record.term, 0 if kind is Kind.OPENING else 1, kind, now, data, request)
+        await self._journal.append(session_id, record.term, [entry])
+
+
+def _encoded(request_id: RequestId) -> bytes:
+    if isinstance(request_id, bool) or not isinstance(request_id, (str, int)):
+        raise Misused(f"a request id is a str or an int, not {type(request_id).__name__}")
+    if isinstance(request_id, int) and not -INT_MAX <= request_id <= INT_MAX:
+        raise Misused(f"a request id is an int within ±{INT_MAX}; send larger ones as str")
+    try:
+        encoded = msgspec.json.encode(request_id)
+    except UnicodeEncodeError as error:
+        raise Misused("a request id must be valid UTF-8; this one holds a lone surrogate") from error
+    if len(encoded) > ID_BYTES_MAX:
+        raise Misused(f"a request id has at most {ID_BYTES_MAX} bytes, not {len(encoded)}")
+    return encoded

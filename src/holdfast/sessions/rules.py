@@ -1,0 +1,104 @@
+"""What the session manager decides: when a session is gone, and what its next record is. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from ..model.errors import Misused
+from ..model.session import Record
+
+OWNER_BYTES_MAX: Final = 1024
+TAG_BYTES_MAX: Final = 255
+TAGS_MAX: Final = 64
+REASON_BYTES_MAX: Final = 1024
+TOMBSTONE_S_MAX: Final = 86_400.0
+
+_replaced: Final = msgspec.structs.replace
+
+
+def is_gone(record: Record, now: float) -> bool:
+    """Tell whether nobody may use the session any more: it is terminated or expired."""
+    return record.state != "active" or is_expired(record, now)
+
+
+def is_expired(record: Record, now: float) -> bool:
+    """Tell whether the session has been idle for its timeout, or has reached its greatest age."""
+    timeout = record.timeout
+    return (timeout is not None and now - record.last_accessed >= timeout) or (
+        record.max_age is not None and now - record.created_at >= record.max_age
+    )
+
+
+def touch_delay_s(timeout_s: float | None) -> float:
+    """Return how long an access may wait to be written: 1 % of the timeout, at least 1 s, at most 30 s."""
+    return 30.0 if timeout_s is None else min(max(timeout_s / 100, 1.0), 30.0)
+
+
+def accessed(record: Record, now: float) -> Record:
+    """Return the record after an access at `now`. A clock that went back changes nothing."""
+    return record if now <= record.last_accessed else _replaced(record, last_accessed=now)
+
+
+def next_version(record: Record, accessed_at: float) -> Record:
+    """Return the record as the next write stores it; its last access never moves back."""
+    return _replaced(record, version=record.version + 1, last_accessed=max(record.last_accessed, accessed_at))
+
+
+def duration_s(value: float | timedelta | None, name: str) -> float | None:
+    """Return a timeout or an age in seconds; None means for ever.
+
+    Raises:
+        Misused: It is not a number of seconds or a timedelta, or is negative or NaN.
+    """
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Misused(f"{name} is a number of seconds, a timedelta or None, not {type(value).__name__}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not 0 <= seconds < math.inf:
+        raise Misused(f"{name} is 0 seconds or more, not {seconds}; None means for ever")
+    return seconds
+
+
+def checked_owner(owner: str | None) -> str | None:
+    return None if owner is None else _checked_text(owner, "owner", OWNER_BYTES_MAX)
+
+
+def checked_reason(reason: str | None) -> str | None:
+    return None if reason is None else _checked_text(reason, "reason", REASON_BYTES_MAX)
+
+
+def checked_tags(tags: Iterable[str]) -> frozenset[str]:
+    """Return `tags` as a set.
+
+    Raises:
+        Misused: One is not a str of 1 to 255 bytes of UTF-8, or there are more than 64.
+    """
+    if isinstance(tags, (str, bytes)):
+        raise Misused(f"tags is a collection of str, not one {type(tags).__name__}; pass [{tags!r:.40}]")
+    checked = frozenset(_checked_text(tag, "a tag", TAG_BYTES_MAX) for tag in tags)
+    if len(checked) > TAGS_MAX:
+        raise Misused(f"a session has at most {TAGS_MAX} tags, not {len(checked)}")
+    return checked
+
+
+def _checked_text(text: str, name: str, bytes_max: int) -> str:
+    if not isinstance(text, str):
+        raise Misused(f"{name} is a str, not {type(text).__name__}")
+    try:
+        size_bytes = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise Misused(f"{name} must be valid UTF-8; this one holds a lone surrogate") from error
+    if not 1 <= size_bytes <= bytes_max or "\0" in text:
+        raise Misused(f"{name} has 1 to {bytes_max} bytes of UTF-8 without NUL; this one has {size_bytes}")
+    return text
