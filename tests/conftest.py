@@ -35,12 +35,12 @@ def require() -> Callable[[str], str]:
     return kit.require
 
 
-@pytest.fixture(autouse=True)
-def no_processes_left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fail a slow test that leaves a keeper, server or worker of its own behind for more than five seconds."""
-    if request.node.get_closest_marker("slow") is None and request.node.get_closest_marker("campaign") is None:
-        yield
-        return
+@pytest.fixture(autouse=True, scope="module")
+def no_processes_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail a module that leaves a keeper, server or worker of its own behind for more than five seconds.
+
+    A module rather than a test, because the tests of one may share a server.
+    """
     token, folder = os.environ[kit.TEST_RUN_VARIABLE], Path(tmp_path_factory.getbasetemp())
     before = kit.leftovers(token, folder)
     yield

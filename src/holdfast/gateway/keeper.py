@@ -221,7 +221,10 @@ class KeeperWorkers:
         return msgspec.json.encode(order)
 
     def pause(self) -> None:
-        """Call no `on_frame` until `resume`, except for what was received already; workers wait in their pipes."""
+        """Take nothing more from any worker until `resume`; they are held up by their full pipes.
+
+        Exits, receipts and starts are not heard of either, so a spawn waits, for its bound at most.
+        """
         self._paused = True
         if self._link is not None:
             self._link.pause_reading()

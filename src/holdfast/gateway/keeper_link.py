@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import msgspec
 
@@ -13,7 +13,7 @@ from holdfast_keeper import wire
 from ..model.errors import Misused, Unavailable
 
 WAITING_BYTES_MAX: Final = 64 * 2**20
-_HEADER_BYTES: Final = wire.HEADER.size
+FULL_BYTES: Final = 16 * 2**20  # more than one large frame, which alone must not make every worker refuse
 
 
 class Peer(Protocol):
@@ -121,8 +121,9 @@ class Link(asyncio.Protocol):
     # --- called by the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are none of asyncio's classes
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=FULL_BYTES)
         self.send(wire.HELLO, 0, msgspec.json.encode(Hello(wire.VERSION)))
 
     def pause_writing(self) -> None:
@@ -143,10 +144,18 @@ class Link(asyncio.Protocol):
             if peer is None:
                 if kind == wire.HELLO:
                     self._greet(payload)
-            elif kind == frame:
-                peer.frame(payload)
-            else:
-                peer.told(kind, payload)
+                continue
+            try:
+                if kind == frame:
+                    peer.frame(payload)
+                else:
+                    peer.told(kind, payload)
+            except Exception as error:
+                self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        """Tell the loop of a callback that failed: it must not end the link, which others need."""
+        self._loop.call_exception_handler({"message": "a callback of a worker failed", "exception": error})
 
     def _greet(self, payload: bytes) -> None:
         hello = msgspec.json.decode(payload, type=Hello)
@@ -172,4 +181,7 @@ class Link(asyncio.Protocol):
         self._hello.exception()  # whoever waited was told; if nobody waits, nothing is amiss
         peers, self._peers = self._peers, {}
         for peer in peers.values():
-            peer.lost(self.why_lost)
+            try:
+                peer.lost(self.why_lost)
+            except Exception as error:
+                self._report(error)

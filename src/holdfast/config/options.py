@@ -1,0 +1,52 @@
+"""The table of options of `holdfast serve`: each is a flag, an environment variable and a key of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .values import choice, duration_s, lifetime_s, plain, size_bytes, url_path, whole
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting. `name` is the flag without its dashes and the key in the file; `default` is written as a user would.
+
+    An option with `many` may be given several times; in the file it is a list, in the environment separated by commas.
+    """
+
+    name: str
+    metavar: str
+    read: Callable[[str], Any]
+    default: str | None
+    help: str
+    many: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "HOLDFAST_" + self.name.upper().replace("-", "_")
+
+
+OPTIONS: Final = (
+    Option("host", "ADDRESS", plain, "127.0.0.1", "the address to listen on; only loopback, for there is no login yet"),
+    Option("port", "N", whole(0, 65535), "8000", "the port to listen on; 0 takes a free one"),
+    Option("path", "PATH", url_path, "/mcp", "the path of the MCP endpoint"),
+    Option("data", "DIR", plain, ".holdfast", "the data directory: sessions, their folders, logs; one server each"),
+    Option("store", "URL", plain, None, "where sessions are kept [sqlite, in the data directory]"),
+    Option("session-timeout", "TIME", lifetime_s, "1h", "a session ends when unused for so long; or never"),
+    Option("env", "NAME[=VALUE]", plain, None, "a variable the MCP server gets, from here or as given", many=True),
+    Option("env-file", "FILE", plain, None, "a file of NAME=VALUE lines the MCP server gets"),
+    Option("answer", "KIND", choice("auto", "json", "stream"), "auto", "json, stream, or json unless it takes long"),
+    Option("stream-after", "TIME", duration_s, "100ms", "how long an answer may take before it becomes a stream"),
+    Option("start-timeout", "TIME", duration_s, "60s", "how long an MCP server may take to answer initialize"),
+    Option("max-sessions", "N", whole(1, 10**9), "10000", "how many sessions may exist"),
+    Option("max-starting", "N", whole(1, 1000), "8", "how many MCP servers may be starting at once"),
+    Option("journal-entries", "N", whole(1, 10**9), "10000", "messages kept per session for clients that resume"),
+    Option("journal-bytes", "SIZE", size_bytes, "16MiB", "bytes kept per session for clients that resume"),
+    Option("journal-total", "SIZE", size_bytes, "4GiB", "bytes kept for clients that resume, of all sessions"),
+    Option(
+        "journal-age", "TIME", duration_s, "24h", "how long messages, and answers, are kept for clients that resume"
+    ),
+)

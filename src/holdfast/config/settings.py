@@ -1,0 +1,92 @@
+"""Turns option values into the settings of the services that own them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..gateway.keeper import KeeperSettings
+from ..gateway.rules import passed_on
+from ..gateway.stdio import StdioSettings
+from ..model import Misused
+from ..stores.contract import JournalBounds
+from ..transport.host import HostSettings
+from ..transport.pipeline import EdgeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """Everything `holdfast serve` needs to know."""
+
+    host: str
+    port: int
+    data: Path
+    store: str
+    edge: EdgeSettings
+    sessions: HostSettings
+    stdio: StdioSettings
+    keeper: KeeperSettings
+
+
+def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapping[str, str]) -> ServeSettings:
+    """Return the settings for option values by name, the command to host, and the environment to take from."""
+    data = Path(values["data"]).absolute()
+    return ServeSettings(
+        host=values["host"],
+        port=values["port"],
+        data=data,
+        store=values["store"] or f"sqlite:///{data / 'sessions.db'}",
+        edge=EdgeSettings(path=values["path"], answer=values["answer"], stream_after_s=values["stream-after"]),
+        sessions=HostSettings(
+            session_timeout_s=values["session-timeout"],
+            sessions_max=values["max-sessions"],
+            journal=JournalBounds(
+                session_entries_max=values["journal-entries"],
+                session_bytes_max=values["journal-bytes"],
+                total_bytes_max=values["journal-total"],
+                age_s_max=values["journal-age"],
+            ),
+        ),
+        stdio=StdioSettings(start_timeout_s=values["start-timeout"], starting_max=values["max-starting"]),
+        keeper=KeeperSettings(command=_from_here(command), env=_worker_env(values, environ)),
+    )
+
+
+def _from_here(command: Sequence[str]) -> tuple[str, ...]:
+    """Return the command with the full path of each word that names a file here: a worker runs in its session's folder.
+
+    A program without a slash is looked for on PATH, as a shell does.
+    """
+    program, *arguments = command
+    found = [program if "/" not in program else str(Path(program).absolute())]
+    found += [str(Path(word).absolute()) if Path(word).is_file() else word for word in arguments]
+    return tuple(found)
+
+
+def _worker_env(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    env = passed_on(dict(environ))
+    if values["env-file"] is not None:
+        env |= _read_env_file(Path(values["env-file"]))
+    for item in values["env"] or ():
+        name, has_value, value = item.partition("=")
+        if not has_value and name not in environ:
+            raise Misused(f"--env {name}: there is no such variable here; write --env {name}=VALUE or set it")
+        env[name] = value if has_value else environ[name]
+    return env
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misused(f"--env-file {path}: it cannot be read: {error}") from error
+    env = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            name, has_value, value = line.strip().partition("=")
+            if not has_value:
+                raise Misused(f"--env-file {path}, line {number}: write NAME=VALUE")
+            env[name.strip()] = value
+    return env

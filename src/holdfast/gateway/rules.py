@@ -1,0 +1,79 @@
+"""What the gateway decides about a session's worker: pure functions of what was recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeAlias
+
+import msgspec
+
+from ..model.jsonrpc import RequestId, notification, raw_member, request
+from .contract import Exit, Handshake
+
+SUBSCRIPTIONS_MAX: Final = 1000
+
+REMEMBERED: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
+
+Change: TypeAlias = Callable[[Handshake], Handshake]
+
+_PASSED_ON: Final = re.compile(r"PATH|HOME|LANG|LANGUAGE|LC_[A-Z]+|LOGNAME|USER|SHELL|TZ|TMPDIR")
+
+
+def with_subscription(handshake: Handshake, uri: str) -> Handshake:
+    """Return the handshake with one more resource subscription; beyond the bound the oldest is forgotten."""
+    kept = without_subscription(handshake, uri).subscriptions
+    return msgspec.structs.replace(handshake, subscriptions=(*kept, uri)[-SUBSCRIPTIONS_MAX:])
+
+
+def without_subscription(handshake: Handshake, uri: str) -> Handshake:
+    """Return the handshake with one resource subscription less."""
+    return msgspec.structs.replace(handshake, subscriptions=tuple(u for u in handshake.subscriptions if u != uri))
+
+
+def change_of(method: str | None, body: bytes) -> Change:
+    """Return what a successful request of a `REMEMBERED` method changes in the handshake."""
+    params = raw_member(body, "params")
+    if method == "logging/setLevel":
+        return partial(msgspec.structs.replace, log_level=params)
+    uri = str(msgspec.json.decode(raw_member(params, "uri")))
+    return partial(with_subscription if method == "resources/subscribe" else without_subscription, uri=uri)
+
+
+def with_crash(handshake: Handshake, now: float, window_s: float) -> Handshake:
+    """Return the handshake with one more crash, without those the window has left behind."""
+    recent = tuple(at for at in handshake.crashes if now - at < window_s)
+    return msgspec.structs.replace(handshake, crashes=(*recent, now))
+
+
+def protocol_of(initialize_answer: bytes) -> str | None:
+    """Return the protocol version a server agreed to, or None when it answered with an error."""
+    version = msgspec.json.decode(raw_member(initialize_answer, "result", "protocolVersion"))
+    return version if isinstance(version, str) else None
+
+
+def replay(handshake: Handshake, own_id: str) -> list[tuple[RequestId | None, bytes]]:
+    """Return what to say to a new worker after its answer to initialize, each with the id that will be answered."""
+    steps: list[tuple[RequestId | None, bytes]] = []
+    if handshake.initialized:
+        steps.append((None, notification("notifications/initialized")))
+    if handshake.log_level is not None:
+        level_id = f"{own_id}-level"
+        steps.append((level_id, request(level_id, "logging/setLevel", handshake.log_level)))
+    for number, uri in enumerate(handshake.subscriptions):
+        subscription_id = f"{own_id}-subscription-{number}"
+        params = msgspec.json.encode({"uri": uri})
+        steps.append((subscription_id, request(subscription_id, "resources/subscribe", params)))
+    return steps
+
+
+def how_it_ended(ended: Exit) -> str:
+    """Return one sentence for the people who read it: how a worker ended, and its last words."""
+    said = ended.stderr.strip().splitlines()
+    return f"the MCP server ended: {ended.why}" + (f"; its last line was: {said[-1][:300]}" if said else "")
+
+
+def passed_on(environ: dict[str, str]) -> dict[str, str]:
+    """Return the part of an environment that a worker gets without being asked for."""
+    return {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}

@@ -1,0 +1,188 @@
+"""A session's MCP server over stdio: started, replaced when it crashes, and told what its predecessor was told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..model import Misused, Unavailable
+from ..model.jsonrpc import RequestId, parse, request
+from ..runtime import shielded, spawn
+from .contract import Changed, Exit, Handshake, Worker, Workers
+from .rules import how_it_ended, protocol_of, replay
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StdioSettings:
+    """How a worker is started and stopped. `starting_max` bounds how many start at once in this process."""
+
+    start_timeout_s: float = 60.0
+    stop_grace_s: float = 4.0
+    starting_max: int = 8
+
+
+class StdioUpstreams:
+    """Makes upstreams that share the workers and the bound on how many start at once."""
+
+    def __init__(self, workers: Workers, settings: StdioSettings) -> None:
+        self._workers = workers
+        self._settings = settings
+        self._starting = asyncio.Semaphore(settings.starting_max)
+
+    def make(self, place: Path, *, on_frame: Callable[[bytes], None], on_lost: Callable[[Exit], None]) -> StdioUpstream:
+        return StdioUpstream(place, self._workers, self._settings, self._starting, on_frame, on_lost)
+
+
+class StdioUpstream:
+    """One session's server.
+
+    Invariant: there is at most one worker: a new one starts only after the last one's `on_exit`, when nothing of it
+    is left.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        workers: Workers,
+        settings: StdioSettings,
+        starting: asyncio.Semaphore,
+        on_frame: Callable[[bytes], None],
+        on_lost: Callable[[Exit], None],
+    ) -> None:
+        self._place = place
+        self._workers = workers
+        self._settings = settings
+        self._starting = starting
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._worker: Worker | None = None
+        self._opened = False
+        self._serving = False
+        self._stopped = False
+        self._replaying: asyncio.Task[Exception | None] | None = None
+        self._expected: dict[RequestId, asyncio.Future[bytes]] = {}
+
+    @property
+    def full(self) -> bool:
+        return self._worker is not None and self._worker.full
+
+    async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
+        answer = await self._start(initialize, request_id)
+        self._opened = self._serving = True
+        return answer
+
+    async def ready(self, handshake: Handshake) -> None:
+        if self._serving:
+            return
+        if self._replaying is None:
+            self._replaying = spawn(self._replay(handshake), name="respawn a worker")
+        error = await asyncio.shield(self._replaying)
+        if error is not None:
+            raise error
+
+    def send(self, frame: bytes) -> None:
+        if self._worker is not None:
+            self._worker.send(frame)
+
+    async def deliver(self, frame: bytes) -> None:
+        if self._worker is None:
+            raise Unavailable("the MCP server of this session is not running; send it again")
+        await self._worker.deliver(frame)
+
+    async def stop(self) -> None:
+        self._stopped = True
+        if self._replaying is not None:
+            await asyncio.wait({self._replaying})
+        await self._end()
+
+    async def _start(self, initialize: bytes, request_id: RequestId) -> bytes:
+        async with self._starting:
+            if self._stopped:
+                raise Unavailable("the session is ending")
+            answer = self._expect(request_id)
+            self._worker = worker = await self._workers.spawn(
+                self._place, on_frame=self._heard, on_exit=partial(self._ended)
+            )
+            try:
+                worker.send(initialize)
+                async with asyncio.timeout(self._settings.start_timeout_s):
+                    return await answer
+            except BaseException as error:
+                self._expected.clear()
+                self._worker = None
+                await shielded(worker.stop(grace_s=1.0), within_s=10.0)
+                if isinstance(error, TimeoutError):
+                    within = f"{self._settings.start_timeout_s:g} s"
+                    raise Unavailable(f"the MCP server did not answer initialize within {within}") from error
+                raise
+
+    async def _replay(self, handshake: Handshake) -> Exception | None:
+        """Start a worker in the client's name; return what went wrong, which every waiting caller then raises."""
+        own_id = f"holdfast-{secrets.token_hex(8)}"
+        self._opened = True
+        try:
+            answer = await self._start(request(own_id, "initialize", handshake.params), own_id)
+            protocol = protocol_of(answer)
+            if protocol != handshake.protocol:
+                await self._end()
+                return Changed(f"the MCP server now speaks {protocol}; the session began with {handshake.protocol}")
+            for expected_id, frame in replay(handshake, own_id):
+                if expected_id is not None:
+                    self._expect(expected_id)
+                self.send(frame)
+            self._serving = self._worker is not None
+        except Unavailable as error:
+            return error
+        finally:
+            self._replaying = None
+        return None
+
+    async def _end(self) -> None:
+        self._stopped = True
+        if self._worker is not None:
+            await self._worker.stop(grace_s=self._settings.stop_grace_s)
+
+    def _expect(self, request_id: RequestId) -> asyncio.Future[bytes]:
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(_retrieved)
+        self._expected[request_id] = answer
+        return answer
+
+    def _heard(self, frame: bytes) -> None:
+        if self._expected and self._is_expected(frame):
+            return
+        self._on_frame(frame)
+
+    def _is_expected(self, frame: bytes) -> bool:
+        try:
+            message = parse(frame)
+        except Misused:
+            return False
+        if not message.is_answer or message.id not in self._expected:
+            return False
+        answer = self._expected.pop(message.id)
+        if not answer.done():
+            answer.set_result(frame)
+        return True
+
+    def _ended(self, ended: Exit) -> None:
+        self._worker, self._serving = None, False
+        waiting, self._expected = self._expected, {}
+        for answer in waiting.values():
+            if not answer.done():
+                answer.set_exception(Unavailable(how_it_ended(ended)))
+        if self._opened and not self._stopped:
+            self._on_lost(ended)
+
+
+def _retrieved(answer: asyncio.Future[bytes]) -> None:
+    """Look at the outcome, so that an answer nobody waits for any more is not reported as forgotten."""
+    if not answer.cancelled():
+        answer.exception()

@@ -1,0 +1,1 @@
+"""The HTTP server process: its data directory, its socket, its signals."""

@@ -1,0 +1,76 @@
+"""`holdfast serve`: everything that can be wrong is found before the first request, then it runs until a signal."""
+
+from __future__ import annotations
+
+import ipaddress
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from ..config import ServeSettings
+from ..model import Misused
+from .data_dir import locked_data_dir
+
+
+def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
+    """Host MCP sessions until SIGTERM or SIGINT; `say` gets a few lines for the person at the terminal.
+
+    Raises:
+        Misused: Something about the settings or the machine must be changed first; nothing was started.
+    """
+    _check_command(settings.keeper.command)
+    _check_loopback(settings.host)
+    try:
+        from ..wiring import assembled
+        from .uvicorn import run, serve_until_signalled
+    except ImportError as error:
+        raise Misused(f"{error.name} is not installed; run: pip install 'holdfast[server]'") from error
+    with locked_data_dir(settings.data) as places, _listener(settings.host, settings.port) as listener:
+        port = listener.getsockname()[1]
+
+        def listening() -> None:
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            say(f"Serving {' '.join(settings.keeper.command)}")
+            say(f"  connect to  http://{host}:{port}{settings.edge.path}  (MCP, Streamable HTTP)")
+            say(f"  data in     {settings.data}")
+            say("  stop with   Ctrl-C; sessions are kept and go on at the next start")
+
+        async def main() -> None:
+            async with assembled(settings, places) as parts:
+                await serve_until_signalled(parts.edge, listener, listening=listening, drain=parts.host.drain)
+
+        run(main())
+
+
+def _check_command(command: tuple[str, ...]) -> None:
+    program = command[0]
+    if shutil.which(program) is None:
+        there = "it is not executable" if Path(program).is_file() else "there is no such command"
+        raise Misused(f"{program}: {there}; check the words after --")
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError as error:
+        raise Misused(f"--host {host}: not an address; write for example 127.0.0.1 or ::1") from error
+    if not loopback:
+        raise Misused(
+            f"--host {host}: anyone who reaches it could use every session, for there is no login; "
+            "listen on 127.0.0.1 and let a proxy that authenticates stand in front"
+        )
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise Misused(f"port {port} on {host} cannot be used: {error.strerror}; choose another --port") from error
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,357 @@
+"""The sessions this node serves: opened, adopted from the store, counted, swept and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ..gateway.contract import Changed, Exit, Handshake, Upstreams
+from ..gateway.rules import Change, how_it_ended, protocol_of, with_crash
+from ..model import Clock, HoldfastError, Misused, NotFound, Refused, Unavailable, new_session_id, redacted
+from ..model.jsonrpc import INTERRUPTED, Message, error_answer, id_from_json, one_line, raw_member
+from ..runtime import Periodic, spawn
+from ..sessions import Draft, SessionManager
+from ..stores.contract import Entry, Journal, JournalBounds, Kind
+from .live import STANDALONE, LiveSession
+from .rules import use_must_be_told
+from .sse import RETRY
+from .streams import Journaler, Stream
+
+_log = logging.getLogger(__name__)
+
+SWEEP_S: Final = 1.0
+TRIM_S: Final = 30.0
+KEY: Final = "mcp"
+"""Where in a session's metadata the gateway keeps its handshake."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """Bounds of the sessions of one server; times in seconds."""
+
+    session_timeout_s: float | None = 3600.0
+    sessions_max: int = 10_000
+    crashes_max: int = 5
+    crash_window_s: float = 60.0
+    starts_waiting_max: int = 64
+    drain_s: float = 10.0
+    journal: JournalBounds = field(default_factory=JournalBounds)
+
+
+class Host:
+    """Serves sessions from one data directory under one term.
+
+    Invariant: a session is in `_live` only while its stored record carries this node's term.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionManager[dict[str, Any]],
+        journal: Journal,
+        upstreams: Upstreams,
+        places: Path,
+        clock: Clock,
+        settings: HostSettings,
+        *,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+    ) -> None:
+        self._sessions = sessions
+        self._journal = journal
+        self._upstreams = upstreams
+        self._places = places
+        self._settings = settings
+        self.now = clock.now
+        self.term = 0
+        self.journaler = Journaler(journal, pause=pause, resume=resume)
+        self.draining = False
+        self._live: dict[str, LiveSession] = {}
+        self._adopting: dict[str, asyncio.Task[LiveSession | HoldfastError]] = {}
+        self._count = 0
+        self._opening = 0
+        self._periodic = (
+            Periodic("sweep expired sessions", self.sweep, interval_s=SWEEP_S),
+            Periodic("trim the journal", self._trim, interval_s=TRIM_S),
+        )
+
+    # -- the life of the host
+
+    async def start(self) -> None:
+        """Draw a term, count what is stored, remove folders of sessions that are gone, begin to sweep."""
+        self.term = await self._journal.next_term()
+        kept = set()
+        async for session_id in self._sessions.ids():
+            kept.add(place_name(session_id))
+        self._count = len(kept)
+        await asyncio.to_thread(_remove_others, self._places, kept)
+        for periodic in self._periodic:
+            periodic.start()
+
+    async def drain(self) -> None:
+        """Refuse new requests, wait a bounded while for calls in flight, then end every connection with `retry`."""
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                for live in list(self._live.values()):
+                    await live.idle()
+        for live in self._live.values():
+            live.interrupt("the server is shutting down; this call was not answered, call again")
+        await self.journaler.flushed()
+        for live in self._live.values():
+            live.close_streams(RETRY)
+
+    async def stop(self) -> None:
+        """Tell the store of every use and end all workers; the sessions stay."""
+        for periodic in self._periodic:
+            await periodic.stop()
+        lives = list(self._live.values())
+        await asyncio.gather(*(self._tell(live) for live in lives), return_exceptions=True)
+        await asyncio.gather(*(live.upstream.stop() for live in lives), return_exceptions=True)
+
+    # -- the life of a session
+
+    async def find(self, session_id: str) -> LiveSession:
+        """Return the session as served here, adopting it from the store when this is its first request.
+
+        Raises:
+            NotFound: It does not exist, has expired or has ended.
+        """
+        live = self._live.get(session_id)
+        if live is None:
+            live = await self._adopt_once(session_id)
+        now = self.now()
+        if live.ended or live.is_expired(now):
+            raise NotFound("the session has ended")
+        live.used_at = now
+        return live
+
+    async def open(self, message: Message, body: bytes) -> tuple[str | None, bytes]:
+        """Start a server for a new session; return the session's id and the server's answer to initialize.
+
+        A server that answers with an error makes no session: the id is None. When this returns an id, the session
+        and its handshake are durable.
+
+        Raises:
+            Refused: As many sessions exist, or are starting, as may.
+            Unavailable: The server did not start; no session was made.
+        """
+        if self._count + self._opening >= self._settings.sessions_max:
+            raise Refused(f"{self._settings.sessions_max} sessions exist, as many as may; try later", wait_s=30.0)
+        if self._opening >= self._settings.starts_waiting_max:
+            raise Refused(f"{self._opening} sessions are starting, as many as may; try again", wait_s=2.0)
+        self._opening += 1
+        handshake = Handshake(params=raw_member(body, "params"), protocol="")
+        live = self._make(new_session_id(), self._settings.session_timeout_s, handshake, self.now())
+        kept = False
+        try:
+            await asyncio.to_thread((live.place / "work").mkdir, parents=True)
+            assert message.id is not None
+            answer = await live.upstream.open(one_line(body), message.id)
+            kept = await self._keep(live, answer)
+        finally:
+            self._opening -= 1
+            if not kept:
+                spawn(self._discard(live), name="remove what a failed start left")
+        return (live.id if kept else None), answer
+
+    async def remember(self, live: LiveSession, change: Change) -> None:
+        """Change the handshake of a session in memory and in the store, where it outlives this process."""
+        await self._write(live, change, durable=False)
+
+    async def initialized(self, live: LiveSession) -> None:
+        """Record durably that the client has finished the handshake."""
+        if not live.handshake.initialized:
+            await self._write(live, _as_initialized, durable=True)
+
+    async def ready(self, live: LiveSession) -> None:
+        """Return once a server runs for the session.
+
+        Raises:
+            NotFound: It came back speaking another protocol version, so the session has ended.
+            Unavailable: It does not start.
+        """
+        try:
+            await live.upstream.ready(live.handshake)
+        except Changed as error:
+            await self.end(live, str(error))
+            raise NotFound("the session has ended") from error
+
+    async def end(self, live: LiveSession, reason: str | None) -> None:
+        """End a session durably, its server and its folder; with a reason the record stays until its timeout."""
+        if live.ended:
+            return
+        live.ended = True
+        if reason is None:
+            await self._sessions.delete(live.id)
+        else:
+            _log.warning("session %s ended: %s", redacted(live.id), reason)
+            await self._sessions.terminate(live.id, reason, term=self.term)
+        live.interrupt(f"the session has ended: {reason or 'terminated by the client'}")
+        self._live.pop(live.id, None)
+        self._count -= reason is None
+        spawn(self._discard(live), name="remove an ended session")
+
+    def lost_worker(self, live: LiveSession, ended: Exit) -> None:
+        """Count a crash of a session's server; one too many ends the session."""
+        _log.warning("session %s: %s", redacted(live.id), how_it_ended(ended))
+        spawn(self._count_crash(live, ended), name="count a crash")
+
+    async def sweep(self) -> None:
+        """Delete what has expired; the cost follows what is live and what expired, not what is stored."""
+        now = self.now()
+        for live in list(self._live.values()):
+            if live.in_use:
+                live.used_at = now
+            if use_must_be_told(live.used_at, live.told_at, live.timeout, now):
+                await self._tell(live)
+        while gone := await self._sessions.expire_due(limit=100):
+            for session in gone:
+                await self._gone(session.id)
+
+    # -- helpers, in order of use
+
+    async def _adopt_once(self, session_id: str) -> LiveSession:
+        adopting = self._adopting.get(session_id)
+        if adopting is None:
+            adopting = spawn(self._adopt(session_id), name="adopt a session")
+            self._adopting[session_id] = adopting
+            adopting.add_done_callback(lambda _: self._adopting.pop(session_id, None))
+        outcome = await asyncio.shield(adopting)
+        if isinstance(outcome, HoldfastError):
+            raise outcome
+        return outcome
+
+    async def _adopt(self, session_id: str) -> LiveSession | HoldfastError:
+        """Make this node the session's owner and answer what its last owner left unanswered."""
+        try:
+            session = await self._sessions.adopt(session_id, self.term)
+            live = self._make(session_id, session.timeout, Handshake(**session.metadata[KEY]), session.last_accessed)
+            for opening in await self._journal.unfinished(session_id):
+                await self._interrupt(live, opening)
+            last_seq = await self._last_seq(live, STANDALONE)
+            if last_seq is not None:
+                live.streams[STANDALONE] = Stream(STANDALONE, None, self.term, last_seq + 1)
+            await asyncio.to_thread((live.place / "work").mkdir, parents=True, exist_ok=True)
+        except Misused as error:
+            not_found = NotFound("no session has such an id")
+            not_found.__cause__ = error
+            return not_found
+        except HoldfastError as error:
+            return error
+        except OSError as error:
+            unavailable = Unavailable(f"the session's folder cannot be made: {error}")
+            unavailable.__cause__ = error
+            return unavailable
+        self._live[session_id] = live
+        return live
+
+    async def _interrupt(self, live: LiveSession, opening: Entry) -> None:
+        why = "the server was restarted while this call ran; it was not answered, call again"
+        data = error_answer(id_from_json(opening.request), INTERRUPTED, why)
+        seq = (await self._last_seq(live, opening.stream) or 0) + 1
+        final = Entry(opening.stream, self.term, seq, Kind.FINAL, self.now(), data)
+        await self._journal.append(live.id, self.term, [final])
+
+    async def _last_seq(self, live: LiveSession, stream: str) -> int | None:
+        at, last = (0, -1), None
+        while page := await self._journal.read(live.id, stream, after=at, limit=1000):
+            last = page[-1].seq
+            at = (page[-1].term, last)
+        return last
+
+    def _make(self, session_id: str, timeout: float | None, handshake: Handshake, used_at: float) -> LiveSession:
+        place = self._places / place_name(session_id)
+        live = LiveSession(session_id, timeout, self, place, handshake, used_at)
+        live.upstream = self._upstreams.make(place, on_frame=live.heard, on_lost=live.lost)
+        return live
+
+    async def _keep(self, live: LiveSession, answer: bytes) -> bool:
+        """Make the session durable if the server agreed to open it."""
+        protocol = protocol_of(answer)
+        if protocol is None:
+            return False
+        live.handshake = msgspec.structs.replace(live.handshake, protocol=protocol)
+        metadata = {KEY: _as_dict(live.handshake)}
+        await self._sessions.create(metadata, id=live.id, timeout=live.timeout)
+        await self._sessions.adopt(live.id, self.term)
+        self._live[live.id] = live
+        self._count += 1
+        return True
+
+    async def _write(self, live: LiveSession, change: Change, *, durable: bool) -> None:
+        def into(draft: Draft[dict[str, Any]]) -> Draft[dict[str, Any]]:
+            draft.metadata[KEY] = _as_dict(change(Handshake(**draft.metadata[KEY])))
+            return draft
+
+        await self._sessions.update(live.id, into, term=self.term, durable=durable)
+        live.handshake = change(live.handshake)
+
+    async def _count_crash(self, live: LiveSession, ended: Exit) -> None:
+        settings = self._settings
+        change = partial(with_crash, now=self.now(), window_s=settings.crash_window_s)
+        try:
+            await self._write(live, change, durable=False)
+            if len(live.handshake.crashes) >= settings.crashes_max:
+                times = f"{settings.crashes_max} crashes within {settings.crash_window_s:g} s"
+                await self.end(live, f"{times}; {how_it_ended(ended)}")
+        except HoldfastError as error:
+            _log.error("session %s: its crash could not be recorded: %s", redacted(live.id), error)
+
+    async def _tell(self, live: LiveSession) -> None:
+        used_at = live.used_at
+        try:
+            await self._sessions.touch(live.id)
+            live.told_at = used_at
+        except NotFound:
+            await self._gone(live.id)
+        except HoldfastError as error:
+            _log.error("session %s: its use could not be recorded: %s", redacted(live.id), error)
+
+    async def _gone(self, session_id: str) -> None:
+        """Let go of a session that the store has no more."""
+        self._count -= 1
+        live = self._live.pop(session_id, None)
+        if live is None:
+            await asyncio.to_thread(shutil.rmtree, self._places / place_name(session_id), ignore_errors=True)
+            return
+        live.ended = True
+        live.interrupt("the session has expired")
+        await self._discard(live)
+
+    async def _discard(self, live: LiveSession) -> None:
+        live.close_streams(RETRY)
+        await live.upstream.stop()
+        await asyncio.to_thread(shutil.rmtree, live.place, ignore_errors=True)
+
+    async def _trim(self) -> None:
+        await self._journal.trim(self._settings.journal, self.now())
+
+
+def place_name(session_id: str) -> str:
+    """Return the name of a session's folder, which does not give its id away."""
+    return hashlib.sha256(session_id.encode()).hexdigest()[:32]
+
+
+def _remove_others(places: Path, kept: set[str]) -> None:
+    """Remove what a server killed between a session's end and its folder's removal left behind."""
+    for place in places.iterdir():
+        if place.name not in kept:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _as_dict(handshake: Handshake) -> dict[str, object]:
+    return msgspec.structs.asdict(handshake)
+
+
+def _as_initialized(handshake: Handshake) -> Handshake:
+    return msgspec.structs.replace(handshake, initialized=True)

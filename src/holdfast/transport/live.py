@@ -1,0 +1,302 @@
+"""A session as this node serves it: its calls in flight, its streams, and where each word of its server goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
+
+from ..gateway.contract import Exit, Handshake, Upstream
+from ..gateway.rules import REMEMBERED, Change, change_of
+from ..model import Conflict, HoldfastError, Misused, Refused, redacted
+from ..model.jsonrpc import (
+    INTERRUPTED,
+    UNAVAILABLE,
+    Message,
+    RequestId,
+    error_answer,
+    one_line,
+    parse,
+    with_id,
+)
+from ..runtime import spawn
+from ..stores.contract import Entry, Kind
+from .rules import route
+from .sse import session_tag, unnumbered
+from .streams import Journaler, Outlet, Stream
+
+_log = logging.getLogger(__name__)
+
+STANDALONE: Final = "0"
+CALLS_MAX: Final = 1000
+HELD_MAX: Final = 256
+
+
+class Call:
+    """One request in flight: first somebody waits for its answer, later it has a stream."""
+
+    __slots__ = ("change", "may_stream", "message", "stream", "timer", "waiter")
+
+    def __init__(self, message: Message, body: bytes, waiter: asyncio.Future[Answer]) -> None:
+        self.message = message
+        self.change = change_of(message.method, body) if message.method in REMEMBERED else None
+        self.waiter = waiter
+        self.may_stream = True
+        self.stream: Stream | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+Answer: TypeAlias = "bytes | Stream"
+
+
+class Owner(Protocol):
+    """What a live session asks of the host that keeps it."""
+
+    term: int
+    journaler: Journaler
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch."""
+        ...
+
+    async def remember(self, live: LiveSession, change: Change) -> None:
+        """Write what a new worker must be told."""
+        ...
+
+    def lost_worker(self, live: LiveSession, ended: Exit) -> None:
+        """Count a crash, and end the session when it was one too many."""
+        ...
+
+
+class LiveSession:
+    """Serves one session. Everything here happens on the event loop, so a method without await is atomic.
+
+    Invariant: every request that reached the server is in `calls` until its answer is handed on: to the waiter, or to
+    the journal of its stream.
+    """
+
+    def __init__(
+        self, session_id: str, timeout: float | None, owner: Owner, place: Path, handshake: Handshake, used_at: float
+    ) -> None:
+        self.id = session_id
+        self.tag = session_tag(session_id)
+        self.timeout = timeout
+        self.place = place
+        self.handshake = handshake
+        self.used_at = self.told_at = used_at
+        self.upstream: Upstream
+        self.ended = False
+        self.calls: dict[RequestId, Call] = {}
+        self.streams: dict[str, Stream] = {}
+        self._tokens: dict[RequestId, Call] = {}
+        self._held: deque[bytes] = deque(maxlen=HELD_MAX)
+        self._owner = owner
+        self._streams_opened = 0
+        self._workers_lost = 0
+        self._idle: asyncio.Future[None] | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a call is in flight or a stream is connected; both count as use."""
+        return bool(self.calls) or any(stream.outlet is not None for stream in self.streams.values())
+
+    def is_expired(self, now: float) -> bool:
+        """Return whether nobody has used it for its timeout."""
+        return self.timeout is not None and now - self.used_at >= self.timeout and not self.in_use
+
+    async def idle(self) -> None:
+        """Return once no call is in flight."""
+        if self.calls:
+            self._idle = self._idle or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._idle)
+
+    # -- what the client says
+
+    def begin(self, message: Message, body: bytes) -> Call:
+        """Register a request; its answer will be set on the waiter, or its stream once it has one.
+
+        Raises:
+            Misused: Its id or progress token is in flight already.
+            Refused: Too many are in flight, or the server does not read what it was sent.
+        """
+        request_id = message.id
+        assert request_id is not None
+        if request_id in self.calls:
+            raise Misused(f"a request with the id {request_id!r} is in flight; use each id once")
+        if len(self.calls) >= CALLS_MAX or self.upstream.full:
+            raise Refused("too many requests of this session are in flight; wait for answers", wait_s=1.0)
+        call = Call(message, body, asyncio.get_running_loop().create_future())
+        token = _token(message)
+        if token is not None:
+            if token in self._tokens:
+                raise Misused(f"a request with the progress token {token!r} is in flight; use each token once")
+            self._tokens[token] = call
+        self.calls[request_id] = call
+        return call
+
+    def open_stream(self, call: Call) -> None:
+        """Turn the answer of a call into a stream, unless it is one or has been answered."""
+        if call.waiter.done() or not call.may_stream:
+            return
+        request_id = call.message.id
+        self._streams_opened += 1
+        call.stream = stream = Stream(f"{self._owner.term}-{self._streams_opened}", request_id, self._owner.term)
+        stream.attach(Outlet())
+        self.streams[stream.name] = stream
+        self._emit(stream, Kind.OPENING)
+        call.waiter.set_result(stream)
+
+    def open_standalone(self, outlet: Outlet) -> Stream:
+        """Let a GET listen to what belongs to no request.
+
+        Raises:
+            Conflict: Another GET listens already.
+        """
+        stream = self.streams.get(STANDALONE)
+        if stream is not None and stream.outlet is not None:
+            raise Conflict("a GET stream of this session is open; only one may be")
+        if stream is None:
+            stream = self.streams[STANDALONE] = Stream(STANDALONE, None, self._owner.term)
+        stream.attach(outlet)
+        if stream.next_seq == 0:
+            self._emit(stream, Kind.OPENING)
+        self.release(stream)
+        return stream
+
+    def release(self, stream: Stream) -> None:
+        """Send what was held while the GET stream had never been open."""
+        while stream.name == STANDALONE and self._held:
+            self._emit(stream, Kind.MESSAGE, self._held.popleft())
+
+    async def answer(self, message: Message, body: bytes) -> None:
+        """Pass the client's answer to a question of the server, if the server that asked is still there."""
+        asker, _, raw_id = str(message.id).partition(":")
+        if asker != self._asker or not raw_id:
+            _log.info("session %s: dropped an answer to a question nobody asks any more", redacted(self.id))
+            return
+        try:
+            asked_id = msgspec.json.decode(raw_id, type=int | str)
+        except msgspec.MsgspecError as error:
+            raise Misused(f"{message.id!r} is not the id of a question of this server") from error
+        await self.upstream.deliver(with_id(one_line(body), asked_id))
+
+    # -- what the server says
+
+    def heard(self, frame: bytes) -> None:
+        """Send one message of the server to the stream it belongs to."""
+        try:
+            message = parse(frame)
+        except Misused as error:
+            _log.warning("session %s: the server wrote something else than a message: %s", redacted(self.id), error)
+            return
+        frame = one_line(frame)
+        if message.method is None:
+            self._answered(message, frame)
+        else:
+            self._said(message, frame)
+
+    def lost(self, ended: Exit) -> None:
+        """Answer everything that was in flight when the server ended by itself."""
+        self.interrupt(f"the MCP server ended while this call ran: {ended.why}; it was not answered, call again")
+        self._workers_lost += 1
+        self._owner.lost_worker(self, ended)
+
+    def interrupt(self, why: str) -> None:
+        """Answer every call in flight with an error, in the order they came."""
+        for request_id, call in list(self.calls.items()):
+            self._finish(call, error_answer(request_id, INTERRUPTED, why))
+
+    def close_streams(self, last_words: bytes) -> None:
+        """End every connection after `last_words`; a client resumes wherever the session is served next."""
+        for stream in list(self.streams.values()):
+            if stream.outlet is not None:
+                stream.outlet.push((self._owner.term + 1, 0), last_words)
+                stream.outlet.close()
+                stream.outlet = None
+
+    @property
+    def _asker(self) -> str:
+        """What the ids of the server's questions begin with, so that no answer ever reaches a successor's question."""
+        return f"{self._owner.term}.{self._workers_lost}"
+
+    def _answered(self, message: Message, frame: bytes) -> None:
+        call = self.calls.get(message.id) if message.id is not None else None
+        if call is None:
+            _log.info("session %s: the server answered a request that is not in flight", redacted(self.id))
+        elif call.change is not None and message.error is msgspec.UNSET:
+            spawn(self._remember_then_finish(call, call.change, frame), name="remember what a new worker must be told")
+        else:
+            self._finish(call, frame)
+
+    def _said(self, message: Message, frame: bytes) -> None:
+        method = message.method or ""
+        if message.id is not None:
+            frame = with_id(frame, f"{self._asker}:{msgspec.json.encode(message.id).decode()}")
+        token = message.params.progress_token if message.params is not None else None
+        standalone = self.streams.get(STANDALONE)
+        listening = standalone is not None and standalone.outlet is not None
+        target = route(method, token, self._tokens, self.calls.values(), listening)
+        if target == "standalone" or not target.may_stream:
+            if standalone is None:
+                self._held.append(frame)
+            else:
+                self._emit(standalone, Kind.MESSAGE, frame)
+            return
+        self.open_stream(target)
+        if target.stream is not None:
+            self._emit(target.stream, Kind.MESSAGE, frame)
+
+    async def _remember_then_finish(self, call: Call, change: Change, frame: bytes) -> None:
+        try:
+            await self._owner.remember(self, change)
+        except HoldfastError as error:
+            frame = error_answer(call.message.id, UNAVAILABLE, f"done, but it could not be kept: {error}")
+        self._finish(call, frame)
+
+    def _finish(self, call: Call, frame: bytes) -> None:
+        request_id = call.message.id
+        assert request_id is not None
+        if self.calls.pop(request_id, None) is None:
+            return
+        self._tokens.pop(token, None) if (token := _token(call.message)) is not None else None
+        self.used_at = self._owner.now()
+        if call.timer is not None:
+            call.timer.cancel()
+        if call.stream is not None:
+            self._emit(call.stream, Kind.FINAL, frame)
+        elif not call.waiter.done():
+            call.waiter.set_result(frame)
+        if self._idle is not None and not self.calls:
+            self._idle.set_result(None)
+            self._idle = None
+
+    def _emit(self, stream: Stream, kind: Kind, data: bytes = b"") -> None:
+        owner = self._owner
+        entry = stream.next_entry(kind, owner.term, owner.now(), data)
+        owner.journaler.write(self.id, owner.term, entry, lambda entry, error: self._journaled(stream, entry, error))
+
+    def _journaled(self, stream: Stream, entry: Entry, error: HoldfastError | None) -> None:
+        if error is None:
+            stream.publish(self.tag, entry)
+        else:
+            _log.error("session %s: a message could not be journaled: %s", redacted(self.id), error)
+            self._publish_failure(stream, entry, error)
+        if entry.kind is Kind.FINAL:
+            self.streams.pop(stream.name, None)
+
+    def _publish_failure(self, stream: Stream, entry: Entry, error: HoldfastError) -> None:
+        """Tell whoever listens instead of leaving it waiting; what was not journaled is sent only as an error."""
+        if stream.outlet is not None and entry.kind is not Kind.MESSAGE and stream.request_id is not None:
+            failure = error_answer(stream.request_id, UNAVAILABLE, f"the answer could not be kept: {error}")
+            stream.outlet.push((entry.term, entry.seq), unnumbered(failure))
+            stream.outlet.close()
+
+
+def _token(message: Message) -> RequestId | None:
+    if message.params is None or message.params.meta is None:
+        return None
+    return message.params.meta.progress_token

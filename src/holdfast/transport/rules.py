@@ -1,0 +1,76 @@
+"""What the edge decides, as functions of data: no I/O, no clock, no chance.
+
+Source: MCP 2025-11-25, "Transports", and the routing rules of a gateway whose servers speak stdio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, TypeVar
+
+from ..model.jsonrpc import RequestId
+from ..sessions.rules import touch_delay_s
+from ..stores.contract import Entry
+
+T = TypeVar("T")
+
+PROTOCOL_VERSIONS: Final = ("2025-03-26", "2025-06-18", "2025-11-25")
+
+UNRELATED: Final = frozenset(
+    {
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+    }
+)
+
+
+def wants(accept: str, media_type: str) -> bool:
+    """Return whether an Accept header allows `media_type`; an absent header allows everything (RFC 9110, 12.5.1)."""
+    if not accept:
+        return True
+    group = media_type.partition("/")[0] + "/*"
+    ranges = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return not ranges.isdisjoint({media_type, group, "*/*"})
+
+
+def route(
+    method: str,
+    token: RequestId | None,
+    tokens: Mapping[RequestId, T],
+    in_flight: Iterable[T],
+    standalone_open: bool,
+) -> T | Literal["standalone"]:
+    """Return the call on whose stream a worker's own message belongs, or "standalone" for the GET stream.
+
+    Progress goes by its token; changes of lists and resources to the GET stream; all else to the only call in flight,
+    else to the GET stream while it is open, else to the newest call.
+    """
+    if method == "notifications/progress" and token is not None and token in tokens:
+        return tokens[token]
+    calls = list(in_flight)
+    if method in UNRELATED or not calls:
+        return "standalone"
+    if len(calls) == 1:
+        return calls[0]
+    return "standalone" if standalone_open else calls[-1]
+
+
+def lost_before(entry: Entry, seen: tuple[int, int]) -> int | None:
+    """Return how many entries of a stream are missing between `seen` (term, seq) and `entry`, the next one kept.
+
+    None means an unknown number: the client has seen more than the journal still knows, so a tail was lost.
+    """
+    term, seq = seen
+    if entry.seq <= seq and entry.term > term:
+        return None
+    return entry.seq - seq - 1
+
+
+def use_must_be_told(used_at: float, told_at: float, timeout: float | None, now: float) -> bool:
+    """Return whether the store must learn of a use now: its touch delay is over, or the session might expire."""
+    if timeout is None or used_at <= told_at:
+        return False
+    window_s = touch_delay_s(timeout)
+    return now - told_at >= window_s or told_at + timeout <= now + window_s

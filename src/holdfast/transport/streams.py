@@ -1,0 +1,168 @@
+"""Streams: the messages of one answer or one GET, journaled before they are sent, carried by one connection each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from ..model import HoldfastError
+from ..model.jsonrpc import RequestId, id_json
+from ..runtime import spawn
+from ..stores.contract import Entry, Journal, Kind
+from .sse import event
+
+OUTLET_BYTES_MAX: Final = 16 * 2**20
+JOURNALING_BYTES_MAX: Final = 16 * 2**20
+
+Position = tuple[int, int]
+
+
+class Outlet:
+    """The sending end of one HTTP response that carries a stream.
+
+    A reader so slow that more than `OUTLET_BYTES_MAX` bytes wait for it is let go: it resumes from the journal.
+    """
+
+    __slots__ = ("_bytes", "_closed", "_items", "_wakeup")
+
+    def __init__(self) -> None:
+        self._items: list[tuple[Position, bytes]] = []
+        self._bytes = 0
+        self._closed = False
+        self._wakeup: asyncio.Future[None] | None = None
+
+    def push(self, position: Position, data: bytes) -> None:
+        """Add one event; the last one is followed by `close`."""
+        if self._closed:
+            return
+        self._items.append((position, data))
+        self._bytes += len(data)
+        if self._bytes > OUTLET_BYTES_MAX:
+            self._items.clear()
+            self._closed = True
+        self._wake()
+
+    def close(self) -> None:
+        """End the response once what waits has been sent."""
+        self._closed = True
+        self._wake()
+
+    async def take(self, after: Position = (0, -1)) -> bytes | None:
+        """Return all events behind `after` that wait, joined, as soon as there is one; None at the end."""
+        data = self._pop(after)
+        while not data and not self._closed:
+            self._wakeup = asyncio.get_running_loop().create_future()
+            await self._wakeup
+            data = self._pop(after)
+        return data or None
+
+    def _pop(self, after: Position) -> bytes:
+        items, self._items, self._bytes = self._items, [], 0
+        return b"".join(data for position, data in items if position > after)
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+
+class Stream:
+    """One stream of a session in this process: where it stands and who listens.
+
+    `delivered` is the position of the last event handed to a connection, or that before its first one; a connection
+    opened without Last-Event-ID goes on behind it.
+    """
+
+    __slots__ = ("delivered", "name", "next_seq", "outlet", "request_id")
+
+    def __init__(self, name: str, request_id: RequestId | None, term: int, next_seq: int = 0) -> None:
+        self.name = name
+        self.request_id = request_id
+        self.next_seq = next_seq
+        self.outlet: Outlet | None = None
+        self.delivered: Position = (term, next_seq - 1)
+
+    def attach(self, outlet: Outlet) -> None:
+        """Send what comes to `outlet`; the one it replaces ends, since its other end may long be gone."""
+        if self.outlet is not None:
+            self.outlet.close()
+        self.outlet = outlet
+
+    def detach(self, outlet: Outlet) -> None:
+        """Forget `outlet` if it is still the one that listens."""
+        if self.outlet is outlet:
+            self.outlet = None
+
+    def next_entry(self, kind: Kind, term: int, at: float, data: bytes = b"") -> Entry:
+        """Number the next message of this stream."""
+        request = id_json(self.request_id) if kind is Kind.OPENING and self.request_id is not None else b""
+        entry = Entry(self.name, term, self.next_seq, kind, at, data, request)
+        self.next_seq += 1
+        return entry
+
+    def publish(self, tag: str, entry: Entry) -> None:
+        """Hand one journaled entry to whoever listens."""
+        if self.outlet is None:
+            return
+        self.delivered = (entry.term, entry.seq)
+        self.outlet.push(self.delivered, event(tag, entry))
+        if entry.kind is Kind.FINAL:
+            self.outlet.close()
+
+
+class Journaler:
+    """Writes what the sessions' servers say, in order per session, and says so when it is written.
+
+    What waits is bounded: above `JOURNALING_BYTES_MAX` bytes `pause` is called, and `resume` once half is written.
+    """
+
+    def __init__(self, journal: Journal, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._journal = journal
+        self._pause = pause
+        self._resume = resume
+        self._waiting: dict[str, list[tuple[Entry, Callable[[Entry, HoldfastError | None], None]]]] = {}
+        self._drains: set[asyncio.Task[None]] = set()
+        self._bytes = 0
+        self._paused = False
+
+    def write(
+        self, session_id: str, term: int, entry: Entry, done: Callable[[Entry, HoldfastError | None], None]
+    ) -> None:
+        """Journal one entry of a session behind all written before; `done` is told when it is, or why it is not."""
+        self._account(len(entry.data))
+        waiting = self._waiting.get(session_id)
+        if waiting is None:
+            self._waiting[session_id] = [(entry, done)]
+            drain = spawn(self._drain(session_id, term), name="journal a session's messages")
+            self._drains.add(drain)
+            drain.add_done_callback(self._drains.discard)
+        else:
+            waiting.append((entry, done))
+
+    async def _drain(self, session_id: str, term: int) -> None:
+        while batch := self._waiting[session_id]:
+            self._waiting[session_id] = []
+            error: HoldfastError | None = None
+            try:
+                await self._journal.append(session_id, term, [entry for entry, _ in batch])
+            except HoldfastError as refused:
+                error = refused
+            for entry, done in batch:
+                self._account(-len(entry.data))
+                done(entry, error)
+        del self._waiting[session_id]
+
+    async def flushed(self, within_s: float = 5.0) -> None:
+        """Return once nothing waits to be written, or after `within_s` seconds."""
+        drains = list(self._drains)
+        if drains:
+            await asyncio.wait(drains, timeout=within_s)
+
+    def _account(self, size_bytes: int) -> None:
+        self._bytes += size_bytes
+        if not self._paused and self._bytes > JOURNALING_BYTES_MAX:
+            self._paused = True
+            self._pause()
+        elif self._paused and self._bytes < JOURNALING_BYTES_MAX // 2:
+            self._paused = False
+            self._resume()

@@ -1,0 +1,96 @@
+"""`holdfast serve` as a process that a test may stop, kill and start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from .client import McpClient
+from .machine import free_port
+
+ROOT: Final = Path(__file__).parents[2]
+ECHO: Final = (sys.executable, str(ROOT / "bench" / "echo_stdio.py"))
+PROBE: Final = (sys.executable, str(ROOT / "tests" / "programs" / "probe_server.py"))
+
+
+class Served:
+    """One data directory and port, and the server process that serves them now."""
+
+    def __init__(self, data: Path, command: Sequence[str], options: Sequence[str], env: dict[str, str] | None) -> None:
+        self.data = data
+        self.port = free_port()
+        self.command = command
+        self.options = options
+        self.env = env
+        self.process: subprocess.Popen[str] | None = None
+        self.said: list[str] = []
+
+    def start(self, *options: str) -> None:
+        """Start the server and return once it listens."""
+        words = ["serve", "--port", str(self.port), "--data", str(self.data), *self.options, *options, "--"]
+        with (self.data.parent / f"{self.data.name}.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "holdfast", *words, *self.command],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=self.data.parent,
+                env={**os.environ, **(self.env or {})},
+            )
+        assert self.process.stdout is not None
+        self.said = []
+        while "stop with" not in (line := self.process.stdout.readline()):
+            assert line, f"the server ended: {self.process.wait()}; {self.log[-2000:]}"
+            self.said.append(line)
+
+    @property
+    def log(self) -> str:
+        return (self.data.parent / f"{self.data.name}.log").read_text()
+
+    def client(self, session: str | None = None) -> McpClient:
+        return McpClient(self.port, session)
+
+    def opened(self) -> McpClient:
+        """Return a client whose session is open."""
+        client = self.client()
+        client.initialize()
+        return client
+
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        assert self.process is not None
+        self.process.kill()
+        self._reap()
+
+    def terminate(self) -> int:
+        """Ask the server to stop and return its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self._reap()
+
+    def _reap(self) -> int:
+        assert self.process is not None
+        code = self.process.wait(timeout=30)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
+
+
+@contextmanager
+def serving(
+    data: Path, *options: str, command: Sequence[str] = ECHO, env: dict[str, str] | None = None
+) -> Iterator[Served]:
+    """Serve `command` from `data`; at the end the server is killed if it still runs."""
+    served = Served(data, command, options, env)
+    served.start()
+    try:
+        yield served
+    finally:
+        if served.process is not None and served.process.poll() is None:
+            served.kill()

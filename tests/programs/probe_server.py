@@ -1,0 +1,153 @@
+"""A stdio MCP server whose tools do what tests want to see; standard library only.
+
+With a file `fail` in its folder it does not start; PROBE_PROTOCOL makes it answer another protocol version,
+PROBE_REFUSES an error.
+"""
+
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Arguments = dict[str, Any]
+
+lock = threading.Lock()
+calls = itertools.count(1)
+heard: list[str] = []
+questions: dict[str, Any] = {}
+
+
+def say(message: dict[str, Any]) -> None:
+    with lock:
+        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        sys.stdout.flush()
+
+
+def answer(request_id: Any, value: str) -> None:
+    say({"id": request_id, "result": {"content": [{"type": "text", "text": value}], "isError": False}})
+
+
+def daemon(request_id: Any, arguments: Arguments, token: Any) -> str:
+    """Leave a process behind that has nothing to do with this one any more, as far as process groups go."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        pid = os.fork()
+        if pid:
+            os.write(writing, str(pid).encode())
+            os._exit(0)
+        for descriptor in range(3):
+            os.close(descriptor)
+        time.sleep(600)
+        os._exit(0)
+    os.wait()
+    return os.read(reading, 20).decode()
+
+
+def progress(request_id: Any, arguments: Arguments, token: Any) -> str:
+    for number in range(arguments["n"]):
+        params = {"progressToken": token, "progress": number, "message": "x" * arguments.get("size", 0)}
+        say({"method": "notifications/progress", "params": params})
+        time.sleep(float(arguments.get("pause", 0)))
+    return f"{arguments['n']} done"
+
+
+def log(request_id: Any, arguments: Arguments, token: Any) -> str:
+    say({"method": "notifications/message", "params": {"level": "info", "data": arguments["text"]}})
+    time.sleep(float(arguments.get("pause", 0)))
+    return "logged"
+
+
+def ask(request_id: Any, arguments: Arguments, token: Any) -> None:
+    questions["q1"] = request_id
+    say({"id": "q1", "method": "elicitation/create", "params": {"message": arguments["text"]}})
+
+
+def changed(request_id: Any, arguments: Arguments, token: Any) -> str:
+    say({"method": "notifications/tools/list_changed"})
+    return "told"
+
+
+def write(request_id: Any, arguments: Arguments, token: Any) -> str:
+    Path(arguments["name"]).write_text(arguments.get("text", ""))
+    return "written"
+
+
+def sleep(request_id: Any, arguments: Arguments, token: Any) -> str:
+    time.sleep(float(arguments["seconds"]))
+    return "awake"
+
+
+TOOLS: dict[str, Callable[[Any, Arguments, Any], str | None]] = {
+    "echo": lambda _, arguments, __: str(arguments["text"]),
+    "count": lambda *_: str(next(calls)),
+    "sleep": sleep,
+    "progress": progress,
+    "crash": lambda _, arguments, __: os._exit(int(arguments.get("code", 7))),
+    "log": log,
+    "ask": ask,
+    "changed": changed,
+    "large": lambda _, arguments, __: "x" * int(arguments["bytes"]),
+    "env": lambda *_: json.dumps(dict(os.environ)),
+    "where": lambda *_: str(Path.cwd()),
+    "heard": lambda *_: json.dumps(heard),
+    "daemon": daemon,
+    "mute": lambda *_: None,
+    "write": write,
+    "pid": lambda *_: str(os.getpid()),
+}
+
+
+def call(request_id: Any, name: str, arguments: Arguments, token: Any) -> None:
+    said = TOOLS[name](request_id, arguments, token)
+    if said is not None:
+        answer(request_id, said)
+
+
+def initialize(params: Arguments) -> Arguments:
+    if Path("fail").exists():
+        sys.exit("it was told to fail")
+    return {
+        "protocolVersion": os.environ.get("PROBE_PROTOCOL", params["protocolVersion"]),
+        "capabilities": {"tools": {"listChanged": True}, "logging": {}, "resources": {"subscribe": True}},
+        "serverInfo": {"name": "probe", "version": "1"},
+    }
+
+
+def told(message: dict[str, Any]) -> None:
+    method, params = message["method"], message.get("params") or {}
+    subject = params.get("level") or params.get("uri")
+    heard.append(f"{method} {subject}" if subject else method)
+    if "id" not in message:
+        return
+    if method == "tools/call":
+        token = (params.get("_meta") or {}).get("progressToken")
+        arguments = (message["id"], params["name"], params.get("arguments") or {}, token)
+        threading.Thread(target=call, args=arguments, daemon=True).start()
+    elif method == "initialize":
+        say({"id": message["id"], "result": initialize(params)})
+    elif method == "tools/list":
+        tools = [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]
+        say({"id": message["id"], "result": {"tools": tools}})
+    else:
+        say({"id": message["id"], "result": {}})
+
+
+def main() -> None:
+    if os.environ.get("PROBE_REFUSES"):
+        say({"id": json.loads(sys.stdin.readline())["id"], "error": {"code": -32000, "message": "not today"}})
+        return
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "method" in message:
+            told(message)
+        elif message.get("id") in questions:
+            answer(questions.pop(message["id"]), json.dumps(message.get("result") or message.get("error")))
+
+
+main()
