@@ -17,9 +17,13 @@ _BEAT_S: Final = 0.001
 def _runqueue_s() -> float:
     """Return how long this thread has waited for a processor: that is the machine's doing, not the program's.
 
-    Source: the second figure of /proc/PID/task/TID/schedstat, in ns (Linux, Documentation/scheduler/sched-stats).
+    Where the kernel does not tell, nothing is subtracted. Source: the second figure of /proc/PID/task/TID/schedstat,
+    in ns (Linux, Documentation/scheduler/sched-stats).
     """
-    figures = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()
+    try:
+        figures = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()
+    except OSError:
+        return 0.0
     return int(figures[1]) / 1e9
 
 
