@@ -65,5 +65,5 @@ class Inbox:
 
     @property
     def overflowing(self) -> bool:
-        """Whether more waits than may; one frame alone may be as large as it is."""
-        return len(self._waiting) > OVERFLOW_BYTES and len(self._lengths) > 1
+        """Whether more than `OVERFLOW_BYTES` waits behind the frame that is being written, however large that is."""
+        return bool(self._lengths) and len(self._waiting) - self._lengths[0] > OVERFLOW_BYTES

@@ -1,0 +1,177 @@
+"""The server's end of the keeper: `KeeperWorkers`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from holdfast.gateway import Exit
+from holdfast.model import Misused, Unavailable
+from holdfast_keeper import wire
+from tests.keeper.habits import alive, opened, parent_of, spawned
+from tests.kit import eventually_async
+
+pytestmark = pytest.mark.slow
+
+
+def children_of(keeper: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_it_is_the_same_on_either_loop(tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, "echo") as workers:
+            worker, heard = await spawned(workers, tmp_path / "one")
+            large = b'"' + b"x" * (10 * 2**20 - 2) + b'"'
+            worker.send(large)
+            await worker.deliver(b"2")
+            await heard.frames_reach(2)
+            assert heard.frames == [large, b"2"]
+            keeper = parent_of(worker.pid)
+            os.kill(keeper, signal.SIGKILL)
+            await heard.exit()
+            again, _ = await spawned(workers, tmp_path / "one")
+            await again.stop(grace_s=2.0)
+        assert not alive(keeper)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scenario())
+
+
+async def test_closing_stops_every_worker_within_the_grace_and_tells_each_exit_once(tmp_path: Path) -> None:
+    async with opened(tmp_path, "stubborn", grace_s=0.3) as workers:
+        pairs = [await spawned(workers, tmp_path / str(number)) for number in range(3)]
+        for _, heard in pairs:
+            await heard.frames_reach(1)
+        keeper = parent_of(pairs[0][0].pid)
+    assert [[how.signal for how in heard.exits] for _, heard in pairs] == [[signal.SIGKILL]] * 3
+    assert not alive(keeper)
+    with pytest.raises(Unavailable, match="closing"):
+        await spawned(workers, tmp_path / "late")
+
+
+async def test_closing_kills_a_keeper_that_does_not_end(tmp_path: Path) -> None:
+    async with opened(tmp_path, "echo", grace_s=0.1) as workers:
+        worker, heard = await spawned(workers, tmp_path / "one")
+        keeper = parent_of(worker.pid)
+        os.kill(keeper, signal.SIGSTOP)
+    assert not alive(keeper)
+    assert len(heard.exits) == 1
+    await eventually_async(lambda: not alive(worker.pid))
+
+
+async def test_a_cancelled_spawn_leaves_no_worker(tmp_path: Path) -> None:
+    async with opened(tmp_path, "echo") as workers:
+        worker, _ = await spawned(workers, tmp_path / "one")
+        keeper = parent_of(worker.pid)
+        os.kill(keeper, signal.SIGSTOP)
+        spawning = asyncio.ensure_future(spawned(workers, tmp_path / "two"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        spawning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await spawning
+        os.kill(keeper, signal.SIGCONT)
+        await worker.deliver(b"behind the spawn")
+        await eventually_async(lambda: children_of(keeper) == [worker.pid])
+
+
+async def test_a_start_over_its_bound_is_said_and_never_happens_later(tmp_path: Path) -> None:
+    with (tmp_path / "keeper.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        async with opened(tmp_path, "echo", start_s_max=0.2) as workers:
+            with pytest.raises(Unavailable, match=r"within 0\.2 s"):
+                await spawned(workers, tmp_path / "one")
+            fcntl.flock(held, fcntl.LOCK_UN)
+            worker, _ = await spawned(workers, tmp_path / "two")
+            assert children_of(parent_of(worker.pid)) == [worker.pid]
+
+
+async def test_no_keeper_on_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"keeper\.lock cannot be opened: No such file"):
+        async with opened(tmp_path / "nowhere", "echo"):
+            pytest.fail("it was opened")
+
+
+async def test_a_callback_that_raises_is_reported_and_disturbs_nobody(tmp_path: Path) -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+
+    def fail(_: bytes | Exit) -> None:
+        raise LookupError("on purpose")
+
+    async with opened(tmp_path, "echo") as workers:
+        calm, heard = await spawned(workers, tmp_path / "one")
+        (tmp_path / "two" / "work").mkdir(parents=True)
+        failing = await workers.spawn(tmp_path / "two", on_frame=fail, on_exit=fail)
+        failing.send(b"1")
+        await failing.stop(grace_s=2.0)
+        calm.send(b"2")
+        await heard.frames_reach(1)
+    assert [str(report["exception"]) for report in reports] == ["on purpose"] * 2
+
+
+async def test_a_message_larger_than_the_wire_allows_is_refused_and_nothing_is_sent(tmp_path: Path) -> None:
+    async with opened(tmp_path, "echo") as workers:
+        worker, heard = await spawned(workers, tmp_path / "one")
+        with pytest.raises(Misused, match="at most"):
+            worker.send(b"x" * (wire.PAYLOAD_BYTES_MAX + 1))
+        worker.send(b"1")
+        await heard.frames_reach(1)
+        assert heard.frames == [b"1"]
+
+
+async def test_workers_are_full_while_the_keeper_does_not_read_and_ready_when_it_does(tmp_path: Path) -> None:
+    async with opened(tmp_path, "echo") as workers:
+        worker, heard = await spawned(workers, tmp_path / "one")
+        keeper = parent_of(worker.pid)
+        os.kill(keeper, signal.SIGSTOP)
+        frame = b'"' + b"x" * (10 * 2**20 - 2) + b'"'
+        worker.send(frame)
+        await asyncio.sleep(0)
+        assert not worker.full, "one large message is no reason to refuse others"
+        worker.send(frame)
+        await eventually_async(lambda: worker.full)
+        os.kill(keeper, signal.SIGCONT)
+        await eventually_async(lambda: not worker.full)
+        await heard.frames_reach(2)
+
+
+async def test_a_keeper_that_never_reads_is_given_up_and_another_follows(tmp_path: Path) -> None:
+    async with opened(tmp_path, "echo") as workers:
+        worker, heard = await spawned(workers, tmp_path / "one")
+        os.kill(parent_of(worker.pid), signal.SIGSTOP)
+        for _ in range(80):
+            worker.send(b"x" * 2**20)
+        assert "stopped reading" in (await heard.exit()).why
+        again, heard_again = await spawned(workers, tmp_path / "one")
+        assert not alive(worker.pid)
+        again.send(b"1")
+        await heard_again.frames_reach(1)
+
+
+async def test_a_pause_holds_for_the_next_keeper_too(tmp_path: Path) -> None:
+    async with opened(tmp_path, "echo") as workers:
+        worker, heard = await spawned(workers, tmp_path / "one")
+        workers.pause()
+        os.kill(parent_of(worker.pid), signal.SIGKILL)
+        await eventually_async(lambda: not alive(worker.pid))
+        with pytest.raises(Unavailable, match="keeper ended"):
+            await spawned(workers, tmp_path / "two")
+        assert len(heard.exits) == 1
+        spawning = asyncio.ensure_future(spawned(workers, tmp_path / "two"))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(spawning), 0.3)
+        assert not spawning.done()
+        workers.resume()
+        await spawning
