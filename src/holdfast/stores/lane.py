@@ -1,0 +1,134 @@
+"""A thread that acts for the event loop: what waits is taken together, and its results go back together.
+
+Every return from a blocking call costs the thread up to 5 ms of waiting for the interpreter while the loop is busy
+(`sys.getswitchinterval`), so what counts is how few calls a batch needs, not how long each takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, TypeVar
+
+from ..model.errors import Refused, Unavailable
+
+DEADLINE_S: Final = 5.0
+WAITING_MAX: Final = 10_000
+WAITING_BYTES_MAX: Final = 64 * 2**20
+BATCH_MAX: Final = 256
+
+
+class Act:
+    """Something to do, and where its outcome goes. Only the thread writes `result` and `error`."""
+
+    __slots__ = ("bytes", "error", "future", "result")
+
+    def __init__(self, size_bytes: int = 0) -> None:
+        self.bytes = size_bytes
+        self.future: asyncio.Future[Any]
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+A = TypeVar("A", bound=Act)
+
+
+class Lane(Generic[A]):
+    """Runs `work` on batches of acts in a thread of its own, in the order in which they were submitted.
+
+    `work` sets the result or the error of each act; what it raises becomes the error of all. `end` is called last.
+    """
+
+    def __init__(self, name: str, work: Callable[[Sequence[A]], None], end: Callable[[], None]) -> None:
+        self._name = name
+        self._work = work
+        self._end_work = end
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[A | None] = SimpleQueue()
+        self._waiting = 0
+        self._waiting_bytes = 0
+        self._closed = False
+        self._ended = self._loop.create_future()
+        # A daemon: a program that never closes its store must still be able to end.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    async def submit(self, *acts: A) -> None:
+        """Have `acts` done and return when all are; their outcomes are in them.
+
+        Raises:
+            Refused: Too much waits already. Nothing was done.
+            Unavailable: It took longer than 5 s. What had not begun is never done; of the rest nothing is known.
+        """
+        size_bytes = sum(act.bytes for act in acts)
+        if self._closed:
+            raise Unavailable(f"{self._name} is closed; open the store again")
+        if self._waiting + len(acts) > WAITING_MAX or self._waiting_bytes + size_bytes > WAITING_BYTES_MAX:
+            raise Refused(f"{self._waiting} acts wait for {self._name}; try again in 1 s", wait_s=1.0)
+        self._waiting += len(acts)
+        self._waiting_bytes += size_bytes
+        for act in acts:
+            act.future = self._loop.create_future()
+            self._queue.put(act)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                for act in acts:
+                    await act.future
+        except TimeoutError as error:
+            raise Unavailable(f"{self._name} did not answer within {DEADLINE_S:.0f} s; read before writing") from error
+        finally:
+            for act in acts:
+                act.future.cancel()
+
+    async def close(self) -> None:
+        """Let what was submitted end, then the thread; returns after 5 s at the latest."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.wait({self._ended}, timeout=DEADLINE_S)
+
+    def _run(self) -> None:
+        open_ = True
+        try:
+            while open_:
+                acts, open_ = self._take()
+                # What nobody waits for any more, and has not begun, is left out.
+                wanted = [act for act in acts if not act.future.cancelled()]
+                try:
+                    if wanted:
+                        self._work(wanted)
+                except Exception as error:  # it belongs to the callers, not to this thread
+                    for act in wanted:
+                        act.error = error
+                self._loop.call_soon_threadsafe(self._settle, acts)
+            self._end_work()
+            self._loop.call_soon_threadsafe(self._end)
+        except RuntimeError:
+            # The loop was closed without closing the store: nobody is left who could be told.
+            return
+
+    def _take(self) -> tuple[list[A], bool]:
+        acts: list[A] = []
+        act = self._queue.get()
+        try:
+            while act is not None:
+                acts.append(act)
+                if len(acts) >= BATCH_MAX:
+                    return acts, True
+                act = self._queue.get_nowait()
+        except Empty:
+            return acts, True
+        return acts, False
+
+    def _settle(self, acts: list[A]) -> None:
+        self._waiting -= len(acts)
+        for act in acts:
+            self._waiting_bytes -= act.bytes
+            if not act.future.done():
+                act.future.set_result(None)
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)

@@ -1,0 +1,8 @@
+-- Rows: id, the version expected or NULL, the moment at which it must be due or NULL.
+DELETE FROM sessions WHERE n IN (
+    SELECT stored.n
+    FROM (VALUES /*rows*/) AS wanted CROSS JOIN sessions AS stored ON stored.id = wanted.column1
+    WHERE (wanted.column2 IS NULL OR stored.version = wanted.column2)
+        AND (wanted.column3 IS NULL OR stored.deadline <= wanted.column3)
+)
+RETURNING id

@@ -1,0 +1,5 @@
+SELECT stream, term, seq, kind, at, data, request
+FROM journal
+WHERE session = (SELECT n FROM sessions WHERE id = ?) AND stream = ? AND (term, seq) > (?, ?)
+ORDER BY term, seq
+LIMIT ?

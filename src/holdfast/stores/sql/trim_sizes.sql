@@ -1,0 +1,1 @@
+SELECT session, count(*), sum(bytes) FROM journal GROUP BY session

@@ -1,0 +1,140 @@
+"""The file of a SQLite store: recognised, made, opened; and what SQLite's errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from ..model.errors import Corrupt, HoldfastError, Misused, Unavailable
+
+APPLICATION_ID: Final = 0x48466473  # "HFds"
+SCHEMA: Final = 1
+BUSY_TIMEOUT_S: Final = 4.0  # below the deadline of a call, so that the cause is told
+
+_SQL: Final = Path(__file__).parent / "sql"
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_OPEN_TRIES: Final = 20
+_OPEN_PAUSE_S: Final = 0.1
+
+
+@lru_cache(maxsize=512)
+def statement(name: str, rows: int = 0, columns: int = 0) -> str:
+    """Return the statement in `sql/<name>.sql`, with `rows` rows of parameters where it says so."""
+    text = _SQL.joinpath(f"{name}.sql").read_text("utf-8")
+    row = f"({', '.join('?' * columns)})"
+    return text.replace("/*rows*/", ", ".join([row] * rows))
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a connection that may be used by one thread at a time, whichever."""
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def prepare(path: Path) -> None:
+    """Make the file at `path` if there is none or it is empty, else check that it is one of ours. Blocks.
+
+    Raises:
+        Misused: It cannot be made, is something else, or is of a newer version. Nothing was changed.
+        Unavailable: It is locked for too long.
+    """
+    for tries_left in reversed(range(_OPEN_TRIES)):
+        try:
+            return _prepare(path)
+        except sqlite3.Error as error:
+            code = (error.sqlite_errorcode or 0) & 0xFF
+            if code == sqlite3.SQLITE_NOTADB:
+                raise Misused(f"{path} is not a SQLite database; choose another file") from error
+            if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or tries_left == 0:
+                raise Unavailable(f"{path} cannot be opened: {error}") from error
+            # Two processes that make the same file at once: SQLite's own waiting does not cover that.
+            time.sleep(_OPEN_PAUSE_S)
+        except OSError as error:
+            raise Misused(
+                f"{path} cannot be opened: {error.strerror or error}; check folder and permissions"
+            ) from error
+    return None
+
+
+def _prepare(path: Path) -> None:
+    # Sessions are secrets: a file that this makes is for its owner only, and SQLite gives its helpers the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = connect(path)
+    try:
+        _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _check(connection, path) == 0:
+                for text in _statements(statement("schema")):
+                    connection.execute(text)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the schema of the file, 0 when it is empty."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    schema: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application == 0 and schema == 0 and empty:
+        return 0
+    if application != APPLICATION_ID:
+        raise Misused(f"{path} is a database of something else than Holdfast; choose another file")
+    if schema > SCHEMA:
+        raise Misused(
+            f"{path} was written by a newer Holdfast (schema {schema}, this one knows {SCHEMA}); "
+            "upgrade Holdfast or choose another file"
+        )
+    return schema
+
+
+def _statements(script: str) -> Iterator[str]:
+    text = ""
+    for line in script.splitlines(keepends=True):
+        text += line
+        if sqlite3.complete_statement(text):
+            yield text
+            text = ""
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Do several statements as one, all or none."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+
+def translated(error: Exception) -> Exception:
+    """Return what an error of SQLite means to the caller of a store; other errors as they are."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    meaning: HoldfastError
+    if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGE:
+        meaning = Corrupt(f"the database is damaged: {error}; restore it from a backup")
+    else:
+        meaning = Unavailable(f"the database did not do it: {error}; read before writing")
+    meaning.__cause__ = error
+    return meaning

@@ -1,0 +1,104 @@
+"""The only writer of a SQLite file in this process: what waits is written as one statement per kind of act."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ..model.errors import HoldfastError, Moved, NotFound, VersionConflict
+from ..model.ids import redacted
+from .sqlite_acts import Append, Delete, Put, Run, Touch, Write, grouped
+from .sqlite_file import statement, transaction, translated
+
+_WAL_PAGES: Final = 10_000
+
+
+class Writer:
+    """Writes batches of acts; runs on the writer's thread only.
+
+    Each group is a transaction of its own, and one statement: autocommit, no BEGIN, no COMMIT. An fsync follows when
+    anything in the group is durable (`PRAGMA synchronous`, sqlite.org/pragma.html).
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        self._synchronous = ""
+
+    def write(self, acts: Sequence[Write]) -> None:
+        for group in grouped(acts):
+            try:
+                self._synchronise("FULL" if any(act.durable for act in group) else "NORMAL")
+                self._write(group)
+            except Exception as error:  # it belongs to the callers of this group
+                meaning = translated(error)
+                for act in group:
+                    act.error = meaning
+
+    def _write(self, group: list[Write]) -> None:
+        first = group[0]
+        rows = [row for act in group for row in act.rows]
+        if isinstance(first, Put):
+            self._write_or_look("put", rows, group)
+        elif isinstance(first, Append):
+            self._write_or_look("append", rows, group)
+        elif isinstance(first, Delete):
+            deleted = {row[0] for row in self._execute("delete", rows)}
+            for act in group:
+                act.result = act.session_id in deleted
+        elif isinstance(first, Touch):
+            self._execute("touch", rows)
+        elif isinstance(first, Run):
+            first.result = first.run(self._connection)
+
+    def _write_or_look(self, name: str, rows: list[tuple[Any, ...]], group: list[Write]) -> None:
+        try:
+            self._execute(name, rows)
+        except sqlite3.IntegrityError:
+            # One or more are refused: look which, and write the others.
+            with transaction(self._connection):
+                stored = self._look({act.session_id for act in group})
+                for act in group:
+                    act.error = _refusal(act, stored.get(act.session_id))
+                rows = [row for act in group if act.error is None for row in act.rows]
+                if rows:
+                    self._execute(name, rows)
+
+    def _look(self, session_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+        wanted = msgspec.json.encode(list(session_ids)).decode()
+        (found,) = self._connection.execute(statement("look"), (wanted,)).fetchone()
+        return {session_id: (version, term) for session_id, version, term in msgspec.json.decode(found)}
+
+    def _execute(self, name: str, rows: list[tuple[Any, ...]]) -> list[Any]:
+        text = statement(name, len(rows), len(rows[0]))
+        return self._connection.execute(text, [value for row in rows for value in row]).fetchall()
+
+    def _synchronise(self, level: str) -> None:
+        if level != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous = {level}")
+            self._synchronous = level
+
+
+def _refusal(act: Write, stored: tuple[int, int] | None) -> HoldfastError | None:
+    """Return why the act may not be written, given the stored version and term."""
+    shown = redacted(act.session_id)
+    if isinstance(act, Append):
+        if stored is None:
+            return NotFound(f"session {shown} is not there")
+        return (
+            Moved(f"session {shown} has term {stored[1]}; the entries came from {act.term}")
+            if (stored[1] > act.term)
+            else None
+        )
+    if isinstance(act, Put):
+        expected = act.record.version - 1
+        if stored is None:
+            return VersionConflict(f"session {shown} is gone; version {expected} was expected") if expected else None
+        if stored[1] > act.record.term:
+            return Moved(f"session {shown} has term {stored[1]}; the write came from {act.record.term}")
+        if stored[0] != expected:
+            return VersionConflict(f"session {shown} has version {stored[0]}; version {expected} was expected")
+    return None
