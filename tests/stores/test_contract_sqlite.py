@@ -1,0 +1,25 @@
+"""The store in a SQLite file keeps the contract (R-STO-1)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.stores.sqlite import SqliteStore
+from holdfast.testing.contracts import JournalContract, StoreContract
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    async with SqliteStore.open(tmp_path / "sessions.db") as store:
+        yield store
+
+
+class TestSqliteStore(StoreContract):
+    pass
+
+
+class TestSqliteJournal(JournalContract):
+    pass
