@@ -1,1 +1,97 @@
-"""Holdfast keeps MCP sessions alive."""
+"""Holdfast keeps MCP sessions alive: durable, isolated sessions for any MCP server, and as a library.
+
+    from holdfast import SessionManager
+
+    async with SessionManager.open("sqlite:///sessions.db") as sessions:
+        session = await sessions.create({"items": []}, timeout=60)
+
+The map, from the bottom up; a package imports only from those above it in this list:
+
+    model          the words: session record, ids, errors, clock
+    codec          values and records to bytes and back, exactly
+    runtime        the only makers of tasks and endless loops
+    stores         where records and journals are kept: contract, memory, sqlite
+    sessions       the manager: creates, reads, changes and ends sessions
+    transport      the MCP edge over HTTP
+    gateway        what runs a session's MCP server
+    testing        contract suites for stores, a clock that is moved by hand
+    config         settings from flags, environment and file
+    wiring         the only chooser of implementations
+    server, cli    the doors
+
+What this module offers is imported when it is first asked for, so that `import holdfast` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .model import (
+        Conflict,
+        Corrupt,
+        HoldfastError,
+        Misused,
+        Moved,
+        NotFound,
+        Refused,
+        Unavailable,
+        VersionConflict,
+    )
+    from .sessions import Draft, Requests, Scan, Session, SessionManager
+    from .stores import MemoryStore, open_store
+
+_HOMES: Final = {
+    "Conflict": "model",
+    "Corrupt": "model",
+    "Draft": "sessions",
+    "HoldfastError": "model",
+    "MemoryStore": "stores",
+    "Misused": "model",
+    "Moved": "model",
+    "NotFound": "model",
+    "Refused": "model",
+    "Requests": "sessions",
+    "Scan": "sessions",
+    "Session": "sessions",
+    "SessionManager": "sessions",
+    "Unavailable": "model",
+    "VersionConflict": "model",
+    "open_store": "stores",
+}
+
+__all__ = [
+    "Conflict",
+    "Corrupt",
+    "Draft",
+    "HoldfastError",
+    "MemoryStore",
+    "Misused",
+    "Moved",
+    "NotFound",
+    "Refused",
+    "Requests",
+    "Scan",
+    "Session",
+    "SessionManager",
+    "Unavailable",
+    "VersionConflict",
+    "__version__",
+    "open_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -30,10 +30,12 @@ class NotStorableError(Exception):
         self._steps: list[str] = []
 
     def inside(self, step: str) -> NotStorableError:
+        """Add one step of the path, from the inside out."""
         self._steps.append(step)
         return self
 
     def message(self) -> str:
+        """Return the path and why."""
         return f"metadata{''.join(reversed(self._steps))}: {self.args[0]}"
 
 
@@ -47,6 +49,11 @@ class Packer:
         self._bytes_left = self._bytes_max = bytes_max
 
     def pack(self, value: Any, depth: int) -> Any:
+        """Return what msgpack keeps exactly instead of `value`, which lies `depth` containers deep.
+
+        Raises:
+            NotStorableError: There is no such thing.
+        """
         self._spend(1)
         kind = type(value)
         pack = _PACKERS.get(kind)
@@ -59,17 +66,17 @@ class Packer:
                 raise NotStorableError(f"{kind.__name__} is not storable: it would come back as {base.__name__}")
         raise NotStorableError(f"{kind.__name__} is not storable")
 
-    def as_is(self, value: Any, depth: int) -> Any:
+    def _as_is(self, value: Any, depth: int) -> Any:
         return value
 
-    def integer(self, value: int, depth: int) -> Any:
+    def _integer(self, value: int, depth: int) -> Any:
         if _INT_MIN <= value <= _INT_MAX:
             return value
         size_bytes = value.bit_length() // 8 + 1
         self._spend(size_bytes)
         return _Ext(BIGINT, value.to_bytes(size_bytes, "big", signed=True))
 
-    def text(self, value: str, depth: int) -> str:
+    def _text(self, value: str, depth: int) -> str:
         self._spend(len(value))
         try:
             value.encode()
@@ -77,11 +84,11 @@ class Packer:
             raise NotStorableError("a str with a lone surrogate is not storable") from None
         return value
 
-    def blob(self, value: bytes, depth: int) -> bytes:
+    def _blob(self, value: bytes, depth: int) -> bytes:
         self._spend(len(value))
         return value
 
-    def dictionary(self, value: dict[Any, Any], depth: int) -> Any:
+    def _dictionary(self, value: dict[Any, Any], depth: int) -> Any:
         _check_depth(depth)
         keys = [self._inside(f" key {_shown(key)}", key, depth) for key in value]
         items = [self._inside(_step(key), item, depth) for key, item in value.items()]
@@ -89,32 +96,32 @@ class Packer:
             return dict(zip(keys, items, strict=True))
         return self._distinct(DICT, [part for pair in zip(keys, items, strict=True) for part in pair], len(value))
 
-    def sequence(self, value: Sequence[Any], depth: int) -> list[Any]:
+    def _sequence(self, value: Sequence[Any], depth: int) -> list[Any]:
         _check_depth(depth)
         return [self._inside(f"[{index}]", item, depth) for index, item in enumerate(value)]
 
-    def tuple_(self, value: tuple[Any, ...], depth: int) -> Any:
-        return _Ext(TUPLE, _dumps(self.sequence(value, depth)))
+    def _tuple(self, value: tuple[Any, ...], depth: int) -> Any:
+        return _Ext(TUPLE, _dumps(self._sequence(value, depth)))
 
-    def group(self, value: set[Any] | frozenset[Any], depth: int) -> Any:
+    def _group(self, value: set[Any] | frozenset[Any], depth: int) -> Any:
         _check_depth(depth)
         items = [self._inside(f"{{{_shown(item)}}}", item, depth) for item in value]
         return self._distinct(SET if type(value) is set else FROZENSET, items, len(value))
 
-    def datetime_(self, value: datetime, depth: int) -> Any:
+    def _datetime(self, value: datetime, depth: int) -> Any:
         parts = [*value.timetuple()[:6], value.microsecond, value.fold, _zone(value.tzinfo)]
         return _Ext(DATETIME, _dumps(parts))
 
-    def date_(self, value: date, depth: int) -> Any:
+    def _date(self, value: date, depth: int) -> Any:
         return _Ext(DATE, _dumps(value.toordinal()))
 
-    def timedelta_(self, value: timedelta, depth: int) -> Any:
+    def _timedelta(self, value: timedelta, depth: int) -> Any:
         return _Ext(TIMEDELTA, _dumps([value.days, value.seconds, value.microseconds]))
 
-    def uuid(self, value: UUID, depth: int) -> Any:
+    def _uuid(self, value: UUID, depth: int) -> Any:
         return _Ext(UUID_, value.bytes)
 
-    def decimal(self, value: Decimal, depth: int) -> Any:
+    def _decimal(self, value: Decimal, depth: int) -> Any:
         text = str(value).encode()
         self._spend(len(text))
         return _Ext(DECIMAL, text)
@@ -153,8 +160,8 @@ def _step(key: object) -> str:
 
 def _shown(value: object) -> str:
     """Return a short form that cannot fail: the repr of what is plain, the type of everything else."""
-    if type(value) in (str, bytes):
-        return repr(value[:_SHOWN_MAX])  # type: ignore[index]
+    if isinstance(value, (str, bytes)):
+        return repr(value[:_SHOWN_MAX])
     if (type(value) is int and -_INT_MAX <= value <= _INT_MAX) or type(value) in (bool, float, type(None)):
         return repr(value)
     return f"<{type(value).__name__}>"
@@ -177,20 +184,20 @@ def _zone(zone: tzinfo | None) -> str | int | list[int | str] | None:
 
 
 _PACKERS: Final[dict[type, Callable[[Packer, Any, int], Any]]] = {
-    type(None): Packer.as_is,
-    bool: Packer.as_is,
-    float: Packer.as_is,
-    int: Packer.integer,
-    str: Packer.text,
-    bytes: Packer.blob,
-    list: Packer.sequence,
-    tuple: Packer.tuple_,
-    dict: Packer.dictionary,
-    set: Packer.group,
-    frozenset: Packer.group,
-    datetime: Packer.datetime_,
-    date: Packer.date_,
-    timedelta: Packer.timedelta_,
-    UUID: Packer.uuid,
-    Decimal: Packer.decimal,
+    type(None): Packer._as_is,
+    bool: Packer._as_is,
+    float: Packer._as_is,
+    int: Packer._integer,
+    str: Packer._text,
+    bytes: Packer._blob,
+    list: Packer._sequence,
+    tuple: Packer._tuple,
+    dict: Packer._dictionary,
+    set: Packer._group,
+    frozenset: Packer._group,
+    datetime: Packer._datetime,
+    date: Packer._date,
+    timedelta: Packer._timedelta,
+    UUID: Packer._uuid,
+    Decimal: Packer._decimal,
 }

@@ -17,8 +17,8 @@ from ..model.clock import Clock, SystemClock
 from ..model.errors import Conflict, Misused, Moved, NotFound, VersionConflict
 from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
+from ..stores import open_store
 from ..stores.contract import Journal, Query, Store
-from ..stores.url import open_store
 from . import rules
 from .locks import SessionLocks
 from .requests import Requests
@@ -92,7 +92,7 @@ class SessionManager(Generic[M]):
         self,
         metadata: M | None = None,
         *,
-        timeout: Duration = _DEFAULT,  # noqa: ASYNC109
+        timeout: Duration = _DEFAULT,  # the life of the session
         max_age: Duration = None,
         owner: str | None = None,
         tags: Iterable[str] = _NO_TAGS,
@@ -163,6 +163,14 @@ class SessionManager(Generic[M]):
         """
         await self.get(session_id)
 
+    async def record_use(self, session_id: str, at: float, *, timeout: float | None) -> None:
+        """Tell of a use at `at`, seconds since the epoch, that the session's owner has seen and nobody else.
+
+        Unlike `touch` it does not ask whether the record looks expired: an owner that serves a long call knows better.
+        Nothing happens when the session is deleted. `timeout` is the session's own; it bounds how late it is written.
+        """
+        await self._store.touch(session_id, at, within_s=rules.touch_delay_s(timeout))
+
     async def update(
         self,
         session_id: str,
@@ -203,7 +211,7 @@ class SessionManager(Generic[M]):
     async def set_timeout(
         self,
         session_id: str,
-        timeout: Duration,  # noqa: ASYNC109
+        timeout: Duration,  # the life of the session
         *,
         durable: bool = True,
     ) -> Session[M]:

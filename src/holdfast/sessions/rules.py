@@ -71,10 +71,12 @@ def duration_s(value: float | timedelta | None, name: str) -> float | None:
 
 
 def checked_owner(owner: str | None) -> str | None:
+    """Return `owner`, or raise `Misused` when it is not 1 to 1,024 bytes of UTF-8."""
     return None if owner is None else _checked_text(owner, "owner", OWNER_BYTES_MAX)
 
 
 def checked_reason(reason: str | None) -> str | None:
+    """Return `reason`, or raise `Misused` when it is not 1 to 1,024 bytes of UTF-8."""
     return None if reason is None else _checked_text(reason, "reason", REASON_BYTES_MAX)
 
 

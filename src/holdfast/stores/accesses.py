@@ -38,6 +38,7 @@ class Accesses:
         self._leaving.pop(session_id, None)
 
     def want_writing(self, now: float) -> bool:
+        """Tell whether it is time to write, `now` being the loop's."""
         return bool(self._told) and self._write_at <= now
 
     def take(self) -> dict[str, float]:
@@ -46,6 +47,7 @@ class Accesses:
         return self._leaving
 
     def written(self) -> None:
+        """Drop what was taken: the store has it."""
         self._leaving = {}
 
     def kept(self) -> None:

@@ -60,6 +60,7 @@ class MemoryJournal:
         self._bytes = 0
 
     def append(self, session_id: str, entries: Sequence[Entry]) -> None:
+        """Keep `entries`; those that are there already stay as they are."""
         journal = self._journals.setdefault(session_id, _Journal())
         for entry in entries:
             stream = journal.streams.setdefault(entry.stream, _Stream())
@@ -78,6 +79,7 @@ class MemoryJournal:
                 journal.unfinished[entry.stream] = entry
 
     def read(self, session_id: str, stream: str, after: tuple[int, int], limit: int) -> list[Entry]:
+        """Return up to `limit` entries of the stream behind the position."""
         journal = self._journals.get(session_id)
         kept = None if journal is None else journal.streams.get(stream)
         if kept is None:
@@ -86,10 +88,12 @@ class MemoryJournal:
         return kept.entries[start : start + limit]
 
     def unfinished(self, session_id: str) -> list[Entry]:
+        """Return the openings of requests without a final entry, oldest first."""
         journal = self._journals.get(session_id)
         return [] if journal is None else list(journal.unfinished.values())
 
     def forget(self, session_id: str) -> None:
+        """Drop the journal of a session that is deleted."""
         journal = self._journals.pop(session_id, None)
         if journal is None:
             return

@@ -15,11 +15,13 @@ Connection = sqlite3.Connection
 def read_entries(
     connection: Connection, session_id: str, stream: str, after: tuple[int, int], limit: int
 ) -> list[Entry]:
+    """Return up to `limit` entries of the stream behind the position, in order."""
     rows = connection.execute(statement("read"), (session_id, stream, *after, limit))
     return [_entry(row) for row in rows]
 
 
 def read_unfinished(connection: Connection, session_id: str) -> list[Entry]:
+    """Return the openings of requests without a final entry, oldest first."""
     return [_entry(row) for row in connection.execute(statement("unfinished"), (session_id,))]
 
 
@@ -35,6 +37,7 @@ class SqliteTrim:
         self._write = write
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:
+        """Trim by age, then each session, then all together; return how many entries went."""
         oldest = {"oldest": now - bounds.age_s_max}
         trimmed = await self._delete("trim_aged", oldest) + await self._delete("trim_streams", oldest)
         sizes = await self._read(lambda connection: connection.execute(statement("trim_sizes")).fetchall())

@@ -37,6 +37,7 @@ class Reader:
         connection.execute("PRAGMA query_only = ON")
 
     def read(self, acts: Sequence[Read]) -> None:
+        """Answer `acts`; each is told its result or its error."""
         gets = [act for act in acts if act.run is None]
         if gets:
             self._get(gets)

@@ -29,6 +29,7 @@ class Writer:
         self._synchronous = ""
 
     def write(self, acts: Sequence[Write]) -> None:
+        """Write `acts`; each is told its result or its error, and no error of one group stops the next."""
         for group in grouped(acts):
             try:
                 self._synchronise("FULL" if any(act.durable for act in group) else "NORMAL")

@@ -1,10 +1,10 @@
 """The suites that a store must pass: subclass them in a test module with a fixture `store`. They need pytest.
 
-    class TestMyStore(StoreContract):
-        @pytest.fixture
-        async def store(self) -> AsyncIterator[Store]:
-            async with open_my_store() as store:
-                yield store
+class TestMyStore(StoreContract):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[Store]:
+        async with open_my_store() as store:
+            yield store
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class StoreContract:
     """Every sentence of `stores.contract.Store`."""
 
     async def test_a_record_comes_back_as_it_was_put(self, store: Store) -> None:
+        """R-STO-1."""
         record = record_of(
             "é" * 40, term=3, timeout=None, max_age=1.5, owner="ada", tags=frozenset({"a", "b"}), reason="why"
         )
@@ -33,25 +34,30 @@ class StoreContract:
         assert await store.get(record.id) == record
 
     async def test_what_is_not_there_is_none(self, store: Store) -> None:
+        """R-STO-1."""
         assert await store.get("nobody") is None
 
     async def test_an_id_that_cannot_exist_is_not_there(self, store: Store) -> None:
+        """R-STO-1."""
         assert await store.get("\ud800") is None
         assert await store.delete("\ud800") is False
 
     async def test_ids_are_compared_as_bytes(self, store: Store) -> None:
+        """R-STO-1."""
         for session_id in ("k", "K", "é", "e\u0301", "1", "01"):
             await store.put(record_of(session_id, owner=session_id), expect=0)
         for session_id in ("k", "K", "é", "e\u0301", "1", "01"):
             assert (await _present(store, session_id)).owner == session_id
 
     async def test_a_taken_id_is_refused_and_nothing_is_changed(self, store: Store) -> None:
+        """R-STO-2."""
         await store.put(record_of("s", owner="first"), expect=0)
         with pytest.raises(VersionConflict):
             await store.put(record_of("s", owner="second"), expect=0)
         assert (await _present(store, "s")).owner == "first"
 
     async def test_a_stale_write_changes_nothing(self, store: Store) -> None:
+        """R-STO-2."""
         await store.put(record_of("s"), expect=0)
         await store.put(record_of("s", version=2, owner="new"), expect=1)
         with pytest.raises(VersionConflict):
@@ -61,6 +67,7 @@ class StoreContract:
         assert (await _present(store, "s")).owner == "new"
 
     async def test_a_deleted_record_is_not_written_again(self, store: Store) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         await store.delete("s")
         with pytest.raises(VersionConflict):
@@ -68,6 +75,7 @@ class StoreContract:
         assert await store.get("s") is None
 
     async def test_of_writes_that_race_one_wins(self, store: Store) -> None:
+        """R-STO-2."""
         await store.put(record_of("s"), expect=0)
         writes = [store.put(record_of("s", version=2, owner=str(at)), expect=1) for at in range(20)]
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
@@ -76,6 +84,7 @@ class StoreContract:
         assert (await _present(store, "s")).owner == str(winner)
 
     async def test_a_refused_write_does_not_touch_those_beside_it(self, store: Store) -> None:
+        """R-STO-2."""
         await store.put(record_of("taken"), expect=0)
         writes = [store.put(record_of(name), expect=0) for name in ("a", "taken", "b")]
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
@@ -84,6 +93,7 @@ class StoreContract:
         assert await store.get("b") is not None
 
     async def test_a_lower_term_is_fenced_off(self, store: Store) -> None:
+        """R-CLU-2."""
         await store.put(record_of("s", term=5), expect=0)
         with pytest.raises(Moved):
             await store.put(record_of("s", version=2, term=4), expect=1)
@@ -91,24 +101,28 @@ class StoreContract:
         assert (await _present(store, "s")).version == 2
 
     async def test_delete_tells_whether_it_was_there(self, store: Store) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         assert await store.delete("s") is True
         assert await store.delete("s") is False
         assert await store.get("s") is None
 
     async def test_delete_of_another_version_deletes_nothing(self, store: Store) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         assert await store.delete("s", expect=2) is False
         assert await store.get("s") is not None
         assert await store.delete("s", expect=1) is True
 
     async def test_acts_on_one_session_keep_their_order(self, store: Store) -> None:
+        """R-STO-2."""
         puts = [store.put(record_of("s", version=at), expect=at - 1) for at in range(1, 6)]
         await asyncio.gather(*puts, store.delete("s", expect=5), store.put(record_of("s", owner="again"), expect=0))
         again = await _present(store, "s")
         assert (again.version, again.owner) == (1, "again")
 
     async def test_a_touch_is_seen_at_once_and_never_falls(self, store: Store) -> None:
+        """R-STO-5."""
         await store.put(record_of("s"), expect=0)
         await store.touch("s", NOW + 5)
         await store.touch("s", NOW + 2)
@@ -116,16 +130,19 @@ class StoreContract:
         assert (record.last_accessed, record.version) == (NOW + 5, 1)
 
     async def test_a_touch_of_nothing_does_nothing(self, store: Store) -> None:
+        """R-STO-5."""
         await store.touch("nobody", NOW)
         assert await store.get("nobody") is None
 
     async def test_a_write_does_not_undo_a_touch(self, store: Store) -> None:
+        """R-STO-5."""
         await store.put(record_of("s"), expect=0)
         await store.touch("s", NOW + 9)
         await store.put(record_of("s", version=2, last_accessed=NOW + 1), expect=1)
         assert (await _present(store, "s")).last_accessed == NOW + 9
 
     async def test_a_new_record_knows_nothing_of_touches_of_a_deleted_one(self, store: Store) -> None:
+        """R-STO-5."""
         await store.put(record_of("s"), expect=0)
         await store.touch("s", NOW + 9)
         await store.delete("s")
@@ -133,6 +150,7 @@ class StoreContract:
         assert (await _present(store, "s")).last_accessed == NOW
 
     async def test_a_scan_returns_every_record_once_in_pages(self, store: Store) -> None:
+        """R-MGR-6."""
         names = {f"s{at}" for at in range(25)}
         await asyncio.gather(*(store.put(record_of(name), expect=0) for name in names))
         found = [record.id for record in await _scan(store, Query(), limit=4)]
@@ -140,6 +158,7 @@ class StoreContract:
         assert set(found) == names
 
     async def test_a_scan_goes_on_behind_any_record(self, store: Store) -> None:
+        """R-MGR-6."""
         for at in range(10):
             await store.put(record_of(f"s{at}"), expect=0)
         page = await store.scan(Query(), limit=6)
@@ -150,6 +169,7 @@ class StoreContract:
             assert sorted(seen + rest) == [f"s{number}" for number in range(10)]
 
     async def test_a_scan_tolerates_writes_and_deletes(self, store: Store) -> None:
+        """R-MGR-6."""
         names = [f"s{at}" for at in range(40)]
         for name in names:
             await store.put(record_of(name), expect=0)
@@ -170,6 +190,7 @@ class StoreContract:
         assert set(stayed) <= set(found)
 
     async def test_a_scan_matches_every_field_of_the_query(self, store: Store) -> None:
+        """R-MGR-6."""
         await store.put(record_of("ab1", owner="ada", tags=frozenset({"x", "y"})), expect=0)
         await store.put(record_of("ab2", owner="bob", tags=frozenset({"xy"})), expect=0)
         await store.put(record_of("AB3", owner="ada", state="terminated"), expect=0)
@@ -186,11 +207,13 @@ class StoreContract:
             assert sorted(record.id for record in await _scan(store, query)) == expected, query
 
     async def test_a_foreign_cursor_is_refused(self, store: Store) -> None:
+        """R-MGR-6."""
         for cursor in ("x", "-1", "", "1" * 30, "１"):
             with pytest.raises(Misused):
                 await store.scan(Query(), cursor=cursor)
 
     async def test_expire_deletes_what_is_due_and_nothing_else(self, store: Store) -> None:
+        """R-MGR-5."""
         await store.put(record_of("idle"), expect=0)
         await store.put(record_of("aged", timeout=None, max_age=30.0), expect=0)
         await store.put(record_of("later", timeout=60.5), expect=0)
@@ -200,12 +223,14 @@ class StoreContract:
         assert [name for name in ("idle", "aged", "later", "never") if await store.get(name)] == ["later", "never"]
 
     async def test_expire_returns_at_most_limit_and_goes_on(self, store: Store) -> None:
+        """R-MGR-5."""
         for at in range(7):
             await store.put(record_of(f"s{at}"), expect=0)
         sizes = [len(await store.expire(NOW + 60, limit=3)) for _ in range(4)]
         assert sizes == [3, 3, 1, 0]
 
     async def test_a_touched_record_does_not_expire_and_hides_none_behind_it(self, store: Store) -> None:
+        """R-MGR-5."""
         for at in range(6):
             await store.put(record_of(f"s{at}", timeout=60.0 + at / 10), expect=0)
         for at in range(5):
@@ -214,6 +239,7 @@ class StoreContract:
         assert len(await store.expire(NOW + 95)) == 5
 
     async def test_a_shortened_timeout_expires_earlier_and_a_lengthened_one_later(self, store: Store) -> None:
+        """R-MGR-5."""
         await store.put(record_of("shorter"), expect=0)
         await store.put(record_of("longer"), expect=0)
         await store.put(record_of("shorter", version=2, timeout=5.0), expect=1)
@@ -223,6 +249,7 @@ class StoreContract:
         assert [record.id for record in await store.expire(NOW + 500)] == ["longer"]
 
     async def test_of_sweeps_that_race_one_is_given_each_record(self, store: Store) -> None:
+        """R-MGR-5."""
         for at in range(30):
             await store.put(record_of(f"s{at}"), expect=0)
         sweeps = await asyncio.gather(*(store.expire(NOW + 60, limit=10) for _ in range(6)))

@@ -22,12 +22,14 @@ class JournalContract:
     """Every sentence of `stores.contract.Journal`."""
 
     async def test_terms_grow_and_never_repeat(self, store: JournalStore) -> None:
+        """R-CLU-2."""
         terms = await asyncio.gather(*(store.next_term() for _ in range(10)))
         assert len(set(terms)) == 10
         assert min(terms) >= 1
         assert await store.next_term() > max(terms)
 
     async def test_entries_come_back_in_order_behind_a_position(self, store: JournalStore) -> None:
+        """R-STO-2."""
         await store.put(record_of("s", term=1), expect=0)
         entries = [entry_of("a", seq) for seq in range(3)] + [entry_of("a", seq, term=2) for seq in (3, 4)]
         await store.append("s", 1, entries[:2])
@@ -38,12 +40,14 @@ class JournalContract:
         assert await store.read("s", "a", after=START, limit=2) == entries[:2]
 
     async def test_every_field_of_an_entry_comes_back(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         opening = Entry("é", 7, 0, Kind.OPENING, NOW + 0.1, b"\0\xff", b'"id"')
         await store.append("s", 7, [opening])
         assert await store.read("s", "é", after=START) == [opening]
 
     async def test_streams_and_sessions_are_apart(self, store: JournalStore) -> None:
+        """R-STO-1."""
         for name in ("s", "t"):
             await store.put(record_of(name), expect=0)
         await store.append("s", 1, [entry_of("a", 0), entry_of("b", 0, data=b"b")])
@@ -52,16 +56,19 @@ class JournalContract:
         assert await store.read("nobody", "a", after=START) == []
 
     async def test_a_lower_term_appends_nothing(self, store: JournalStore) -> None:
+        """R-CLU-2."""
         await store.put(record_of("s", term=5), expect=0)
         with pytest.raises(Moved):
             await store.append("s", 4, [entry_of("a", 0), entry_of("a", 1)])
         assert await store.read("s", "a", after=START) == []
 
     async def test_a_session_that_is_not_there_has_no_journal(self, store: JournalStore) -> None:
+        """R-STO-1."""
         with pytest.raises(NotFound):
             await store.append("nobody", 1, [entry_of("a", 0)])
 
     async def test_a_refused_append_does_not_touch_those_beside_it(self, store: JournalStore) -> None:
+        """R-STO-1."""
         for name, term in (("s", 1), ("moved", 9), ("t", 1)):
             await store.put(record_of(name, term=term), expect=0)
         appends = [store.append(name, 1, [entry_of("a", 0)]) for name in ("s", "moved", "nobody", "t")]
@@ -70,12 +77,14 @@ class JournalContract:
         assert [len(await store.read(name, "a", after=START)) for name in ("s", "moved", "t")] == [1, 0, 1]
 
     async def test_appending_again_changes_nothing(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         await store.append("s", 1, [entry_of("a", 0)])
         await store.append("s", 1, [entry_of("a", 0, data=b"other"), entry_of("a", 1)])
         assert [entry.data for entry in await store.read("s", "a", after=START)] == [b"0", b"1"]
 
     async def test_a_deleted_session_takes_its_journal_along(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         await store.append("s", 1, [entry_of("a", 0, Kind.OPENING, request=b"1")])
         await store.delete("s")
@@ -84,6 +93,7 @@ class JournalContract:
         assert await store.unfinished("s") == []
 
     async def test_an_expired_session_takes_its_journal_along(self, store: JournalStore) -> None:
+        """R-MGR-5."""
         await store.put(record_of("s"), expect=0)
         await store.append("s", 1, [entry_of("a", 0)])
         await store.expire(NOW + 60)
@@ -91,6 +101,7 @@ class JournalContract:
         assert await store.read("s", "a", after=START) == []
 
     async def test_unfinished_are_openings_with_a_request_and_no_final_entry(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         openings = [entry_of(stream, 0, Kind.OPENING, request=b"%d" % at) for at, stream in enumerate("zyx")]
         await store.append("s", 1, [*openings, entry_of("get", 0, Kind.OPENING), entry_of("z", 1)])
@@ -99,6 +110,7 @@ class JournalContract:
         assert await store.unfinished("nobody") == []
 
     async def test_trim_keeps_the_newest_entries_of_a_session(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await _write_stream(store, "s", messages=10)
         assert await store.trim(JournalBounds(session_entries_max=5), NOW) == 7
         kept = await store.read("s", "a", after=START)
@@ -106,12 +118,14 @@ class JournalContract:
         assert await store.trim(JournalBounds(session_entries_max=5), NOW) == 0
 
     async def test_trim_counts_the_bytes_of_a_session_and_spares_the_others(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await _write_stream(store, "s", messages=10, data=b"x" * 100)
         await _write_stream(store, "t", messages=2, data=b"x" * 100)
         assert await store.trim(JournalBounds(session_bytes_max=450), NOW) == 6
         assert len(await store.read("t", "a", after=START)) == 4
 
     async def test_trim_counts_the_bytes_of_all_oldest_first(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await _write_stream(store, "old", messages=5, data=b"x" * 100)
         await _write_stream(store, "new", messages=5, data=b"x" * 100)
         assert await store.trim(JournalBounds(total_bytes_max=800), NOW) == 3
@@ -119,6 +133,7 @@ class JournalContract:
         assert len(await store.read("new", "a", after=START)) == 7
 
     async def test_openings_and_final_entries_go_by_age_only_with_their_stream(self, store: JournalStore) -> None:
+        """R-STO-1."""
         none = JournalBounds(session_entries_max=0, session_bytes_max=0, total_bytes_max=0, age_s_max=100.0)
         await _write_stream(store, "s", messages=3)
         await store.append("s", 1, [entry_of("live", 0, Kind.OPENING), entry_of("live", 1, at=NOW + 50)])
@@ -130,6 +145,7 @@ class JournalContract:
         assert [entry.seq for entry in await store.read("s", "live", after=START)] == [0, 2]
 
     async def test_messages_go_by_age(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         entries = [entry_of("a", seq, at=NOW + seq) for seq in range(6)]
         await store.append("s", 1, entries)
@@ -137,6 +153,7 @@ class JournalContract:
         assert await store.read("s", "a", after=START) == entries[3:]
 
     async def test_trim_deletes_more_than_one_step(self, store: JournalStore) -> None:
+        """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         for start in range(0, 2500, 500):
             await store.append("s", 1, [entry_of("a", seq) for seq in range(start, start + 500)])

@@ -32,4 +32,5 @@ def record_of(session_id: str, **fields: Any) -> Record:
 
 def entry_of(stream: str, seq: int, kind: Kind = Kind.MESSAGE, **fields: Any) -> Entry:
     """Return an entry of term 1, written at `NOW`, whose data names its place, but for `fields`."""
-    return Entry(**({"stream": stream, "term": 1, "seq": seq, "kind": kind, "at": NOW, "data": b"%d" % seq} | fields))
+    place: dict[str, Any] = {"stream": stream, "term": 1, "seq": seq, "kind": kind, "at": NOW, "data": b"%d" % seq}
+    return Entry(**(place | fields))
