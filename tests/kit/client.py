@@ -62,8 +62,7 @@ class Reply:
                     fields = {}
         except (OSError, http.client.HTTPException):
             pass
-        finally:
-            self.close()
+        self.close()
 
     def messages(self) -> list[Any]:
         """Return all messages up to the end of the stream."""

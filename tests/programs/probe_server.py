@@ -1,7 +1,7 @@
 """A stdio MCP server whose tools do what tests want to see; standard library only.
 
 With a file `fail` in its folder it does not start; PROBE_PROTOCOL makes it answer another protocol version,
-PROBE_REFUSES an error.
+PROBE_REFUSES an error; PROBE_STARTS names a file in which starts are marked.
 """
 
 import itertools
@@ -109,9 +109,17 @@ def call(request_id: Any, name: str, arguments: Arguments, token: Any) -> None:
         answer(request_id, said)
 
 
+def mark_start(word: str) -> None:
+    if "PROBE_STARTS" in os.environ:
+        time.sleep(0.1 if word == "ended" else 0)
+        with Path(os.environ["PROBE_STARTS"]).open("a") as marks:
+            marks.write(f"{word}\n")
+
+
 def initialize(params: Arguments) -> Arguments:
     if Path("fail").exists():
         sys.exit("it was told to fail")
+    mark_start("ended")
     return {
         "protocolVersion": os.environ.get("PROBE_PROTOCOL", params["protocolVersion"]),
         "capabilities": {"tools": {"listChanged": True}, "logging": {}, "resources": {"subscribe": True}},
@@ -139,6 +147,7 @@ def told(message: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    mark_start("begun")
     if os.environ.get("PROBE_REFUSES"):
         say({"id": json.loads(sys.stdin.readline())["id"], "error": {"code": -32000, "message": "not today"}})
         return

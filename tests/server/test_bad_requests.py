@@ -87,7 +87,6 @@ def test_pretty_printed_json_is_one_message(client: McpClient) -> None:
 def test_the_answer_for_unknown_ids_is_always_the_same(client: McpClient) -> None:
     """R-MCP-4: nobody learns whether a session exists that is not theirs."""
     answers = {
-        client.send("POST", PING, {"Mcp-Session-Id": session}).body
-        for session in ("f" * 32, "0", "x" * 300, "ÿ")
+        client.send("POST", PING, {"Mcp-Session-Id": session}).body for session in ("f" * 32, "0", "x" * 300, "ÿ")
     }
     assert len(answers) == 1

@@ -97,7 +97,8 @@ def one_line(body: bytes) -> bytes:
 def raw_member(body: bytes, *path: str) -> bytes:
     """Return the value at `path` as the bytes it came in, or `null` when it is not there."""
     for name in path:
-        body = bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get(name, b"null"))
+        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw] | None)
+        body = bytes((members or {}).get(name, b"null"))
     return body
 
 

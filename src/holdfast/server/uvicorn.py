@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from ..runtime import spawn
 from ..transport.asgi import Receive, Scope, Send
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -49,10 +50,12 @@ async def serve_until_signalled(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    serving = spawn(server.serve(sockets=[listener]), name="serve HTTP")
     listening()
-    await asyncio.wait({serving, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    signalled = spawn(stop.wait(), name="wait for a signal")
+    await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
     listener.close()
     await drain()
     server.should_exit = True
+    signalled.cancel()
     await serving

@@ -79,9 +79,10 @@ class Host:
         self._adopting: dict[str, asyncio.Task[LiveSession | HoldfastError]] = {}
         self._count = 0
         self._opening = 0
+        self._trimmed_at = 0.0
         self._periodic = (
             Periodic("sweep expired sessions", self.sweep, interval_s=SWEEP_S),
-            Periodic("trim the journal", self._trim, interval_s=TRIM_S),
+            Periodic("trim the journal", self._trim, interval_s=SWEEP_S),
         )
 
     # -- the life of the host
@@ -201,10 +202,18 @@ class Host:
         self._count -= reason is None
         spawn(self._discard(live), name="remove an ended session")
 
-    def lost_worker(self, live: LiveSession, ended: Exit) -> None:
-        """Count a crash of a session's server; one too many ends the session."""
+    async def count_crash(self, live: LiveSession, ended: Exit) -> None:
+        """Record a crash of a session's server; one too many ends the session."""
         _log.warning("session %s: %s", redacted(live.id), how_it_ended(ended))
-        spawn(self._count_crash(live, ended), name="count a crash")
+        settings = self._settings
+        change = partial(with_crash, now=self.now(), window_s=settings.crash_window_s)
+        try:
+            await self._write(live, change, durable=False)
+            if len(live.handshake.crashes) >= settings.crashes_max:
+                times = f"{settings.crashes_max} crashes within {settings.crash_window_s:g} s"
+                await self.end(live, f"{times}; {how_it_ended(ended)}")
+        except HoldfastError as error:
+            _log.error("session %s: its crash could not be recorded: %s", redacted(live.id), error)
 
     async def sweep(self) -> None:
         """Delete what has expired; the cost follows what is live and what expired, not what is stored."""
@@ -293,27 +302,15 @@ class Host:
             draft.metadata[KEY] = _as_dict(change(Handshake(**draft.metadata[KEY])))
             return draft
 
+        await self._tell(live)
         await self._sessions.update(live.id, into, term=self.term, durable=durable)
         live.handshake = change(live.handshake)
-
-    async def _count_crash(self, live: LiveSession, ended: Exit) -> None:
-        settings = self._settings
-        change = partial(with_crash, now=self.now(), window_s=settings.crash_window_s)
-        try:
-            await self._write(live, change, durable=False)
-            if len(live.handshake.crashes) >= settings.crashes_max:
-                times = f"{settings.crashes_max} crashes within {settings.crash_window_s:g} s"
-                await self.end(live, f"{times}; {how_it_ended(ended)}")
-        except HoldfastError as error:
-            _log.error("session %s: its crash could not be recorded: %s", redacted(live.id), error)
 
     async def _tell(self, live: LiveSession) -> None:
         used_at = live.used_at
         try:
-            await self._sessions.touch(live.id)
+            await self._sessions.record_use(live.id, used_at, timeout=live.timeout)
             live.told_at = used_at
-        except NotFound:
-            await self._gone(live.id)
         except HoldfastError as error:
             _log.error("session %s: its use could not be recorded: %s", redacted(live.id), error)
 
@@ -334,7 +331,15 @@ class Host:
         await asyncio.to_thread(shutil.rmtree, live.place, ignore_errors=True)
 
     async def _trim(self) -> None:
-        await self._journal.trim(self._settings.journal, self.now())
+        """Trim the journal now and then, and at once when it may have outgrown what one session is allowed."""
+        bounds, journaler, now = self._settings.journal, self.journaler, self.now()
+        grown = journaler.entries_written > bounds.session_entries_max or (
+            journaler.bytes_written > bounds.session_bytes_max
+        )
+        if grown or now - self._trimmed_at >= TRIM_S:
+            self._trimmed_at = now
+            journaler.entries_written = journaler.bytes_written = 0
+            await self._journal.trim(bounds, now)
 
 
 def place_name(session_id: str) -> str:

@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from ..gateway.contract import Exit, Handshake, Upstream
-from ..gateway.rules import REMEMBERED, Change, change_of
+from ..gateway.rules import REMEMBERED, Change, change_of, how_it_ended
 from ..model import Conflict, HoldfastError, Misused, Refused, redacted
 from ..model.jsonrpc import (
     INTERRUPTED,
@@ -67,8 +67,8 @@ class Owner(Protocol):
         """Write what a new worker must be told."""
         ...
 
-    def lost_worker(self, live: LiveSession, ended: Exit) -> None:
-        """Count a crash, and end the session when it was one too many."""
+    async def count_crash(self, live: LiveSession, ended: Exit) -> None:
+        """Record a crash, and end the session when it was one too many."""
         ...
 
 
@@ -200,15 +200,13 @@ class LiveSession:
             self._said(message, frame)
 
     def lost(self, ended: Exit) -> None:
-        """Answer everything that was in flight when the server ended by itself."""
-        self.interrupt(f"the MCP server ended while this call ran: {ended.why}; it was not answered, call again")
+        """Record that the server ended by itself, then answer everything that was in flight."""
         self._workers_lost += 1
-        self._owner.lost_worker(self, ended)
+        spawn(self._interrupt_by_crash(ended, list(self.calls.values())), name="answer what a crash interrupted")
 
     def interrupt(self, why: str) -> None:
         """Answer every call in flight with an error, in the order they came."""
-        for request_id, call in list(self.calls.items()):
-            self._finish(call, error_answer(request_id, INTERRUPTED, why))
+        self._interrupt(list(self.calls.values()), why)
 
     def close_streams(self, last_words: bytes) -> None:
         """End every connection after `last_words`; a client resumes wherever the session is served next."""
@@ -222,6 +220,14 @@ class LiveSession:
     def _asker(self) -> str:
         """What the ids of the server's questions begin with, so that no answer ever reaches a successor's question."""
         return f"{self._owner.term}.{self._workers_lost}"
+
+    async def _interrupt_by_crash(self, ended: Exit, calls: list[Call]) -> None:
+        await self._owner.count_crash(self, ended)
+        self._interrupt(calls, f"{how_it_ended(ended)}; this call was not answered, call again")
+
+    def _interrupt(self, calls: list[Call], why: str) -> None:
+        for call in calls:
+            self._finish(call, error_answer(call.message.id, INTERRUPTED, why))
 
     def _answered(self, message: Message, frame: bytes) -> None:
         call = self.calls.get(message.id) if message.id is not None else None

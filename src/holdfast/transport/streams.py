@@ -113,6 +113,7 @@ class Stream:
 class Journaler:
     """Writes what the sessions' servers say, in order per session, and says so when it is written.
 
+    `entries_written` and `bytes_written` count what was written since they were last set to 0.
     What waits is bounded: above `JOURNALING_BYTES_MAX` bytes `pause` is called, and `resume` once half is written.
     """
 
@@ -122,6 +123,7 @@ class Journaler:
         self._resume = resume
         self._waiting: dict[str, list[tuple[Entry, Callable[[Entry, HoldfastError | None], None]]]] = {}
         self._drains: set[asyncio.Task[None]] = set()
+        self.entries_written = self.bytes_written = 0
         self._bytes = 0
         self._paused = False
 
@@ -147,7 +149,9 @@ class Journaler:
                 await self._journal.append(session_id, term, [entry for entry, _ in batch])
             except HoldfastError as refused:
                 error = refused
+            self.entries_written += len(batch)
             for entry, done in batch:
+                self.bytes_written += len(entry.data)
                 self._account(-len(entry.data))
                 done(entry, error)
         del self._waiting[session_id]

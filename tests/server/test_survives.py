@@ -1,0 +1,226 @@
+"""What outlives the server, the worker and a stop."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit import PROBE, McpClient, Served, eventually, serving
+
+pytestmark = pytest.mark.slow
+
+INTERRUPTED = -32050
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path / "data", command=PROBE) as server:
+        yield server
+
+
+def call_params(tool: str, token: str | None = None, **arguments: Any) -> dict[str, Any]:
+    params: dict[str, Any] = {"name": tool, "arguments": arguments}
+    return params | ({"_meta": {"progressToken": token}} if token else {})
+
+
+def test_a_session_answers_after_the_server_was_killed(served: Served) -> None:
+    """The handshake is replayed, the log level and the subscriptions with it; nobody initializes again."""
+    client = served.opened()
+    client.request("logging/setLevel", {"level": "warning"})
+    client.request("resources/subscribe", {"uri": "file:///a"})
+    client.request("resources/subscribe", {"uri": "file:///b"})
+    client.request("resources/unsubscribe", {"uri": "file:///a"})
+    client.call("write", name="note", text="kept")
+    place = client.call("where")
+    served.kill()
+    served.start()
+    heard = json.loads(client.call("heard"))
+    assert heard == [
+        "initialize",
+        "notifications/initialized",
+        "logging/setLevel warning",
+        "resources/subscribe file:///b",
+        "tools/call",
+    ]
+    assert client.call("where") == place
+    assert (Path(place) / "note").read_text() == "kept"
+
+
+def test_a_worker_is_respawned_once_however_many_requests_race(served: Served) -> None:
+    client = served.opened()
+    before = client.call("pid")
+    served.kill()
+    served.start()
+    pids = []
+
+    def call(number: int) -> None:
+        reply = McpClient(served.port, client.session).request("tools/call", call_params("pid"), id=f"r{number}")
+        answer = reply.messages()[-1] if reply.is_stream else reply.json()
+        pids.append(answer["result"]["content"][0]["text"])
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(pids) == 16
+    assert len({before, *pids}) == 2
+
+
+def test_a_stream_resumes_after_the_server_was_killed_and_says_what_was_interrupted(served: Served) -> None:
+    client = served.opened()
+    params = call_params("progress", "t", n=1000, pause=0.01)
+    with client.request("tools/call", params, id="long") as reply:
+        events = reply.events()
+        seen = [next(events) for _ in range(6)]
+        served.kill()
+        seen += list(events)
+    served.start()
+    resumed = list(client.get(seen[2].id).events())
+    numbers = [event.message["params"]["progress"] for event in resumed[:-1]]
+    assert numbers == list(range(2, 2 + len(numbers)))  # every journaled message after it, exactly once, in order
+    assert [event.id for event in resumed[: len(seen) - 3]] == [event.id for event in seen[3:]]
+    last = resumed[-1].message
+    assert (last["id"], last["error"]["code"]) == ("long", INTERRUPTED)
+    again = list(client.get(seen[0].id).events())
+    assert [event.id for event in again[2:]] == [event.id for event in resumed]
+
+
+def test_an_answer_in_the_journal_outlives_the_server(served: Served) -> None:
+    client = served.opened()
+    with client.request("tools/call", call_params("sleep", seconds=0.3), id="s") as reply:
+        opening, answer = list(reply.events())
+    served.kill()
+    served.start()
+    assert [event.message for event in client.get(opening.id).events()] == [answer.message]
+
+
+def test_a_stream_that_was_never_seen_to_open_is_not_silent_either(served: Served) -> None:
+    """The connection breaks before anything arrives; the GET stream of the next server still works."""
+    client = served.opened()
+    with client.get() as stream:
+        opening = next(stream.events())
+        served.kill()
+    served.start()
+    with client.get(opening.id) as stream:
+        events = stream.events()
+        client.call("changed")
+        assert next(events).message["method"] == "notifications/tools/list_changed"
+
+
+def test_a_crash_of_the_worker_alone_is_told_and_mended(served: Served) -> None:
+    client = served.opened()
+    assert client.call("count") == "1"
+    error = client.call("crash", code=3)
+    assert error["code"] == INTERRUPTED
+    assert "code 3" in error["message"]
+    assert client.call("count") == "1"  # a new process, whose memory is new
+
+
+def test_a_crash_ends_a_stream_with_the_same_error(served: Served) -> None:
+    client = served.opened()
+    with client.request("tools/call", call_params("progress", "t", n=1000, pause=0.01), id="p") as reply:
+        events = reply.events()
+        opening = next(events)
+        next(events)
+        client.call("crash")
+        last = list(events)[-1].message
+    assert (last["id"], last["error"]["code"]) == ("p", INTERRUPTED)
+    assert list(client.get(opening.id).events())[-1].message == last
+
+
+def test_five_crashes_in_a_minute_end_the_session(served: Served) -> None:
+    client = served.opened()
+    for _ in range(4):
+        client.call("crash")
+    served.kill()
+    served.start()  # the count outlives the server
+    client.call("crash")
+    eventually(lambda: client.request("ping").status == 404)
+    assert "5 crashes within 60 s" in served.log
+
+
+def test_a_stop_lets_calls_finish_and_keeps_the_sessions(served: Served) -> None:
+    client = served.opened()
+    answers: list[Any] = []
+    with client.get() as stream, client.request("tools/call", call_params("sleep", seconds=1.0), id="s") as reply:
+        events = reply.events()
+        assert next(events).message is None
+        waiting = threading.Thread(target=lambda: answers.extend(event.message for event in events))
+        waiting.start()
+        code = served.terminate()
+        waiting.join()
+        endings = list(stream.events())
+    assert code == 0
+    assert answers[-1]["result"]["content"][0]["text"] == "awake"
+    assert endings[-1].retry_ms == 2000
+    served.start()
+    assert client.call("echo", text="again") == "again"
+
+
+def test_a_session_ends_when_unused_and_takes_its_worker_and_folder_along(tmp_path: Path) -> None:
+    """R-MGR-3, R-STO-5: calls in flight and open streams count as use."""
+    with serving(tmp_path / "data", "--session-timeout", "1s", command=PROBE) as served:
+        client = served.opened()
+        place = Path(client.call("where"))
+        assert client.call("sleep", seconds=2.5) == "awake"
+        listener = served.opened()
+        with listener.get():
+            eventually(lambda: not place.exists())
+            assert client.request("ping").status == 404
+            assert listener.call("echo", text="a") == "a"
+
+
+def test_a_server_that_comes_back_speaking_another_version_ends_the_session(served: Served) -> None:
+    client = served.opened()
+    served.kill()
+    served.options = ("--env", "PROBE_PROTOCOL=2025-03-26")
+    served.start()
+    assert client.request("ping").status == 404
+    assert "2025-03-26" in served.log
+
+
+def test_a_worker_that_does_not_start_again_is_an_error_not_a_lost_session(served: Served) -> None:
+    client = served.opened()
+    place = Path(client.call("where"))
+    client.call("write", name="fail")
+    served.kill()
+    served.start()
+    reply = client.request("ping")
+    assert (reply.status, "told to fail" in reply.json()["error"]["message"]) == (503, True)
+    (place / "fail").unlink()
+    assert client.call("echo", text="back") == "back"
+
+
+def test_what_a_worker_left_behind_ends_with_its_server(served: Served) -> None:
+    """R-ISO-1: never orphaned, even by a double fork, even after kill -9 of the server."""
+    one, two = served.opened(), served.opened()
+    strays = [Path("/proc") / client.call("daemon") for client in (one, two)]
+    assert all(stray.exists() for stray in strays)
+    one.delete()
+    eventually(lambda: not strays[0].exists())
+    assert strays[1].exists()
+    served.kill()
+    eventually(lambda: not strays[1].exists())
+
+
+def test_a_resume_past_what_is_kept_says_so(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--journal-entries", "10", command=PROBE) as served:
+        client = served.opened()
+        with client.request("tools/call", call_params("progress", "t", n=50, pause=0.002), id="p") as reply:
+            events = list(reply.events())
+
+        def trimmed() -> bool:
+            return len(list(client.get(events[0].id).events())) < 40
+
+        eventually(trimmed, within_s=60)
+        resumed = list(client.get(events[0].id).events())
+    warning, answer = resumed[0], resumed[-1]
+    assert (warning.id, warning.message["params"]["data"]["code"]) == (None, -32051)
+    assert warning.message["params"]["data"]["lost"] > 30
+    assert answer.message == events[-1].message
