@@ -1,4 +1,4 @@
-"""`python -I <this folder> FD DATA`: be the keeper for the server at the other end of FD (see `keeper.run`)."""
+"""`python -I <this folder> FD DATA`: be the keeper for the server at the other end of FD (see `entry.run`)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ def main() -> None:
         sys.exit("the keeper needs Linux")
     # Its folder must not shadow the standard library, nor its neighbours: on the path only for this one import.
     sys.path[0] = package.rpartition("/")[0]
-    import holdfast_keeper  # noqa: F401, PLC0415 - found only now, and only once
+    import holdfast_keeper  # noqa: F401 - found only now, and only once
 
     del sys.path[0]
-    from holdfast_keeper import keeper  # noqa: PLC0415 - not before the package is loaded
+    from holdfast_keeper import entry
 
     try:
-        keeper.run(int(sys.argv[1]), sys.argv[2])
+        entry.run(int(sys.argv[1]), sys.argv[2])
     except BaseException:
-        import traceback  # noqa: PLC0415 - no start should pay for it
+        import traceback
 
         with open(f"{sys.argv[2]}/keeper.log", "w") as log:  # noqa: PTH123 - no start should pay for pathlib
             traceback.print_exc(file=log)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import signal
 import time
 from typing import Any, Final
 
@@ -18,7 +16,6 @@ from .child import StartError, start
 from .lock import Lock
 from .loop import READ, Loop
 from .outbox import Outbox
-from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, prctl
 from .strays import Strays
 from .worker import Worker
 
@@ -29,10 +26,6 @@ PENDING_MAX: Final = 10_000
 SERVER_GONE_S: Final = 2.0
 SWEEP_S: Final = 0.01
 SWEEP_SHARE: Final = 10  # sweeping takes at most one part in so many of the keeper's time
-
-
-class UnfitError(Exception):
-    """This machine or directory cannot serve; the message is a sentence for the user."""
 
 
 class Keeper:
@@ -46,7 +39,7 @@ class Keeper:
         self._wakeup = wakeup
         self._files_max = files_max
         self._token = os.urandom(16).hex()
-        self._lock = _lock(directory, self._token)
+        self._lock = Lock(directory, self._token)
         self._loop = Loop()
         self._outbox = Outbox(fd, self._loop)
         self._splitter = wire.Splitter()
@@ -121,10 +114,10 @@ class Keeper:
             self._refuse(f"the keeper speaks version {wire.VERSION} of its protocol, the server {said}")
             return
         self._greeted = True
-        self._outbox.add(wire.HELLO, 0, _hello())
+        self._outbox.add(wire.HELLO, 0, hello())
 
     def _refuse(self, why: str) -> None:
-        self._outbox.add(wire.HELLO, 0, _hello(why))
+        self._outbox.add(wire.HELLO, 0, hello(why))
         self._outbox.flush()
         self._end_all()
 
@@ -227,57 +220,6 @@ class Keeper:
             self._plan_sweep(max(SWEEP_S, SWEEP_SHARE * (time.monotonic() - began)))
 
 
-def run(fd: int, directory: str) -> None:
-    """Be the keeper for the server at the other end of `fd`; return when both are over.
-
-    Whatever makes this impossible is said to the server in HELLO.
-    """
-    os.set_inheritable(fd, False)
-    os.set_blocking(fd, False)
-    try:
-        wakeup = _prepare()
-        keeper = Keeper(fd, directory, wakeup, _raise_files_max())
-    except (UnfitError, OSError) as error:
-        hello = wire.message(wire.HELLO, 0, _hello(str(error)))
-        os.write(fd, hello)
-        return
-    keeper.run()
-
-
-def _prepare() -> int:
-    """Become the reaper of all descendants, deaf to the terminal; return what becomes readable when a child ends."""
-    if not os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children"):  # noqa: PTH110 - no start should pay for pathlib
-        raise UnfitError("the keeper needs Linux with /proc mounted and CONFIG_PROC_CHILDREN")
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    if os.getsid(0) != os.getpid():
-        os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    readable, writable = os.pipe()
-    os.set_blocking(readable, False)
-    os.set_blocking(writable, False)
-    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return readable
-
-
-def _raise_files_max() -> tuple[int, int]:
-    """Let this process have as many descriptors as it may; return what its workers get, which is what it had."""
-    had = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (had[1], had[1]))
-    return had
-
-
-def _lock(directory: str, token: str) -> Lock:
-    try:
-        return Lock(directory, token)
-    except OSError as error:
-        raise UnfitError(f"{directory}/keeper.lock cannot be opened: {error.strerror}") from error
-
-
-def _hello(error: str | None = None) -> bytes:
-    return json.dumps(
-        {"version": wire.VERSION} if error is None else {"version": wire.VERSION, "error": error}
-    ).encode()
+def hello(error: str | None = None) -> bytes:
+    """Return what HELLO says; `error` is why this keeper refuses."""
+    return json.dumps({"version": wire.VERSION, **({} if error is None else {"error": error})}).encode()

@@ -24,7 +24,10 @@ class Lock:
 
     def __init__(self, directory: str, token: str) -> None:
         self.path = f"{directory}/keeper.lock"
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be opened: {error.strerror}") from error
         self._token = token
         self._predecessor: str | None = None
         self.held = False

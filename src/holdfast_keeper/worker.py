@@ -148,11 +148,11 @@ class Worker:
         self._why = self._why or why
         self._term_at = min(self._term_at, now + term_s)
         self._kill_at = min(self._kill_at, now + kill_s)
-        self.flush_or_close(now)
+        self._close_stdin_if_done(now)
         for delay_s in (term_s, kill_s):
             self._loop.after(delay_s, self._press)
 
-    def flush_or_close(self, now: float) -> None:
+    def _close_stdin_if_done(self, now: float) -> None:
         """Close its stdin if nothing waits for it, or if the time to wait is over."""
         if self._child.stdin in self._open and (self._inbox.empty or now >= self._term_at):
             self._close(self._child.stdin)
@@ -161,7 +161,7 @@ class Worker:
         now = time.monotonic()
         if self.reaped or now < self._term_at:
             return
-        self.flush_or_close(now)
+        self._close_stdin_if_done(now)
         number = signal.SIGKILL if now >= self._kill_at else signal.SIGTERM
         if self._ended_by == number:
             return

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.gateway import Exit
-from holdfast.gateway.keeper import KeeperSettings, KeeperWorker, KeeperWorkers
+from holdfast.gateway.keeper import KeeperSettings, KeeperWorkers
+from holdfast.gateway.keeper_worker import KeeperWorker
 from tests.kit import eventually_async
 
 PROGRAM = Path(__file__).parent / "programs" / "worker.py"

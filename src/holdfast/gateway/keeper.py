@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..model.errors import Unavailable
 from ..runtime import shielded
 from .contract import Exit
 from .keeper_link import Link
+from .keeper_worker import KeeperWorker
 
 SOCKET_BYTES: Final = 2**20
 START_TRIES_MAX: Final = 3
@@ -43,117 +43,6 @@ class KeeperSettings:
     hello_s_max: float = 5.0
     start_s_max: float = 15.0
     grace_s: float = 2.0
-
-
-class _Said(msgspec.Struct):
-    """What STARTED and FAILED tell."""
-
-    pid: int = 0
-    error: str = ""
-
-
-class KeeperWorker:
-    """A `Worker` that lives in the keeper."""
-
-    def __init__(
-        self, link: Link, number: int, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        self._link = link
-        self._number = number
-        self._on_exit = on_exit
-        self._full = False
-        self._receipts: deque[asyncio.Future[None]] = deque()
-        self._started: asyncio.Future[int] = loop.create_future()
-        self._exited: asyncio.Future[Exit] = loop.create_future()
-        self.frame = on_frame
-        self.pid = 0
-
-    @property
-    def full(self) -> bool:
-        return self._full or self._link.full
-
-    def send(self, frame: bytes) -> None:
-        """See `Worker.send`."""
-        if not self._exited.done():
-            self._link.send(wire.FRAME, self._number, frame)
-
-    async def deliver(self, frame: bytes) -> None:
-        """See `Worker.deliver`. A caller that is cancelled cannot tell whether it was accepted."""
-        if self._exited.done():
-            raise Unavailable(f"the worker ended before it got the message: {self._exited.result().why}")
-        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._link.send(wire.FRAME_RECEIPT, self._number, frame)
-        self._receipts.append(receipt)
-        await receipt
-
-    async def stop(self, *, grace_s: float) -> None:
-        """See `Worker.stop`. A second stop with less grace hastens the first."""
-        if not self._exited.done():
-            self.ask_to_stop(grace_s)
-            await asyncio.shield(self._exited)
-
-    def ask_to_stop(self, grace_s: float) -> None:
-        """Begin what `stop` does, without waiting."""
-        self._link.send(wire.STOP, self._number, msgspec.json.encode({"grace_s": grace_s}))
-
-    async def started(self) -> None:
-        """Return once its process runs.
-
-        Raises:
-            Unavailable: It could not be started.
-        """
-        self.pid = await self._started
-
-    @property
-    def exit_known(self) -> asyncio.Future[Exit]:
-        """How it ended, once nothing of it is left."""
-        return self._exited
-
-    def disown(self) -> None:
-        """Have no more callbacks, and end what may have been started."""
-        self.frame = _ignore
-        self._on_exit = _ignore
-        self.ask_to_stop(0.0)
-
-    # --- called by the link
-
-    def told(self, kind: int, payload: bytes) -> None:
-        """Take a message about this worker."""
-        if kind == wire.ACCEPTED:
-            receipt = self._receipts.popleft()
-            if not receipt.done():
-                receipt.set_result(None)
-        elif kind in (wire.FULL, wire.READY):
-            self._full = kind == wire.FULL
-        elif kind == wire.EXITED:
-            self._ended(msgspec.json.decode(payload, type=Exit))
-        elif kind == wire.STARTED and not self._started.done():
-            self._started.set_result(msgspec.json.decode(payload, type=_Said).pid)
-        elif kind == wire.FAILED:
-            self._never_started(msgspec.json.decode(payload, type=_Said).error)
-
-    def lost(self, why: str) -> None:
-        """Take note that the keeper ended and killed the worker by that."""
-        if self._started.done():
-            self._ended(Exit(None, None, why))
-        else:
-            self._never_started(why)
-
-    def _never_started(self, why: str) -> None:
-        self._link.remove(self._number)
-        self._exited.set_result(Exit(None, None, why))
-        if not self._started.done():
-            self._started.set_exception(Unavailable(f"the worker could not be started: {why}"))
-
-    def _ended(self, how: Exit) -> None:
-        self._link.remove(self._number)
-        self._exited.set_result(how)
-        for receipt in self._receipts:
-            if not receipt.done():
-                receipt.set_exception(Unavailable(f"the worker ended before it got the message: {how.why}"))
-        self._receipts.clear()
-        self._on_exit(how)
 
 
 class KeeperWorkers:
@@ -326,7 +215,3 @@ class KeeperWorkers:
                 )
             link.close()
         await self._bury(KEEPER_EXIT_S_MAX)
-
-
-def _ignore(_: object) -> None:
-    """Be a callback for nobody."""
