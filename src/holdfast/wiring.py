@@ -17,6 +17,7 @@ from .stores.contract import Journal
 from .stores.url import open_store
 from .transport.host import Host
 from .transport.pipeline import Edge
+from .transport.places import Places
 
 
 class Parts(NamedTuple):
@@ -39,7 +40,14 @@ async def assembled(settings: ServeSettings, places: Path) -> AsyncIterator[Part
         sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
         upstreams = StdioUpstreams(workers, settings.stdio)
         host = Host(
-            sessions, store, upstreams, places, clock, settings.sessions, pause=workers.pause, resume=workers.resume
+            sessions,
+            store,
+            upstreams,
+            Places(places),
+            clock,
+            settings.sessions,
+            pause=workers.pause,
+            resume=workers.resume,
         )
         await host.start()
         try:

@@ -54,7 +54,8 @@ async def serve_until_signalled(
     listening()
     signalled = spawn(stop.wait(), name="wait for a signal")
     await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
-    listener.close()
+    for accepting in server.servers:
+        accepting.close()
     await drain()
     server.should_exit = True
     signalled.cancel()

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from ..gateway.contract import Changed, Exit, Handshake, Upstreams
 from ..gateway.rules import Change, how_it_ended, protocol_of, with_crash
-from ..model import Clock, HoldfastError, Misused, NotFound, Refused, Unavailable, new_session_id, redacted
+from ..model import Clock, HoldfastError, Misused, NotFound, Refused, new_session_id, redacted
 from ..model.jsonrpc import INTERRUPTED, Message, error_answer, id_from_json, one_line, raw_member
 from ..runtime import Periodic, spawn
 from ..sessions import Draft, SessionManager
 from ..stores.contract import Entry, Journal, JournalBounds, Kind
 from .live import STANDALONE, LiveSession
+from .places import Places
 from .rules import use_must_be_told
 from .sse import RETRY
 from .streams import Journaler, Stream
@@ -30,6 +28,7 @@ from .streams import Journaler, Stream
 _log = logging.getLogger(__name__)
 
 SWEEP_S: Final = 1.0
+SWEPT_A_SLICE: Final = 500
 TRIM_S: Final = 30.0
 KEY: Final = "mcp"
 """Where in a session's metadata the gateway keeps its handshake."""
@@ -59,7 +58,7 @@ class Host:
         sessions: SessionManager[dict[str, Any]],
         journal: Journal,
         upstreams: Upstreams,
-        places: Path,
+        places: Places,
         clock: Clock,
         settings: HostSettings,
         *,
@@ -78,6 +77,7 @@ class Host:
         self._live: dict[str, LiveSession] = {}
         self._adopting: dict[str, asyncio.Task[LiveSession | HoldfastError]] = {}
         self._count = 0
+        self._counting: asyncio.Task[None] | None = None
         self._opening = 0
         self._trimmed_at = 0.0
         self._periodic = (
@@ -88,13 +88,9 @@ class Host:
     # -- the life of the host
 
     async def start(self) -> None:
-        """Draw a term, count what is stored, remove folders of sessions that are gone, begin to sweep."""
+        """Draw a term and begin to sweep; what is stored is counted meanwhile, which only new sessions wait for."""
         self.term = await self._journal.next_term()
-        kept = set()
-        async for session_id in self._sessions.ids():
-            kept.add(place_name(session_id))
-        self._count = len(kept)
-        await asyncio.to_thread(_remove_others, self._places, kept)
+        self._counting = spawn(self._count_stored(), name="count the sessions")
         for periodic in self._periodic:
             periodic.start()
 
@@ -115,6 +111,8 @@ class Host:
         """Tell the store of every use and end all workers; the sessions stay."""
         for periodic in self._periodic:
             await periodic.stop()
+        if self._counting is not None:
+            await asyncio.wait({self._counting})
         lives = list(self._live.values())
         await asyncio.gather(*(self._tell(live) for live in lives), return_exceptions=True)
         await asyncio.gather(*(live.upstream.stop() for live in lives), return_exceptions=True)
@@ -146,6 +144,8 @@ class Host:
             Refused: As many sessions exist, or are starting, as may.
             Unavailable: The server did not start; no session was made.
         """
+        if self._counting is not None:
+            await asyncio.shield(self._counting)
         if self._count + self._opening >= self._settings.sessions_max:
             raise Refused(f"{self._settings.sessions_max} sessions exist, as many as may; try later", wait_s=30.0)
         if self._opening >= self._settings.starts_waiting_max:
@@ -155,7 +155,7 @@ class Host:
         live = self._make(new_session_id(), self._settings.session_timeout_s, handshake, self.now())
         kept = False
         try:
-            await asyncio.to_thread((live.place / "work").mkdir, parents=True)
+            await self._places.make(live.place)
             assert message.id is not None
             answer = await live.upstream.open(one_line(body), message.id)
             kept = await self._keep(live, answer)
@@ -192,11 +192,15 @@ class Host:
         if live.ended:
             return
         live.ended = True
-        if reason is None:
-            await self._sessions.delete(live.id)
-        else:
-            _log.warning("session %s ended: %s", redacted(live.id), reason)
-            await self._sessions.terminate(live.id, reason, term=self.term)
+        try:
+            if reason is None:
+                await self._sessions.delete(live.id)
+            else:
+                _log.warning("session %s ended: %s", redacted(live.id), reason)
+                await self._sessions.terminate(live.id, reason, term=self.term)
+        except HoldfastError:
+            live.ended = False
+            raise
         live.interrupt(f"the session has ended: {reason or 'terminated by the client'}")
         self._live.pop(live.id, None)
         self._count -= reason is None
@@ -218,7 +222,9 @@ class Host:
     async def sweep(self) -> None:
         """Delete what has expired; the cost follows what is live and what expired, not what is stored."""
         now = self.now()
-        for live in list(self._live.values()):
+        for number, live in enumerate(list(self._live.values()), 1):
+            if number % SWEPT_A_SLICE == 0:
+                await asyncio.sleep(0)
             if live.in_use:
                 live.used_at = now
             if use_must_be_told(live.used_at, live.told_at, live.timeout, now):
@@ -228,6 +234,11 @@ class Host:
                 await self._gone(session.id)
 
     # -- helpers, in order of use
+
+    async def _count_stored(self) -> None:
+        stored = [session_id async for session_id in self._sessions.ids()]
+        self._count += len(stored)
+        await self._places.remove_all_but(stored)
 
     async def _adopt_once(self, session_id: str) -> LiveSession:
         adopting = self._adopting.get(session_id)
@@ -250,17 +261,12 @@ class Host:
             last_seq = await self._last_seq(live, STANDALONE)
             if last_seq is not None:
                 live.streams[STANDALONE] = Stream(STANDALONE, None, self.term, last_seq + 1)
-            await asyncio.to_thread((live.place / "work").mkdir, parents=True, exist_ok=True)
-        except Misused as error:
-            not_found = NotFound("no session has such an id")
-            not_found.__cause__ = error
-            return not_found
+            await self._places.make(live.place)
+        except (Misused, KeyError) as error:
+            _log.debug("no session of this server: %s", error)
+            return NotFound("no session of this server has such an id")
         except HoldfastError as error:
             return error
-        except OSError as error:
-            unavailable = Unavailable(f"the session's folder cannot be made: {error}")
-            unavailable.__cause__ = error
-            return unavailable
         self._live[session_id] = live
         return live
 
@@ -279,7 +285,7 @@ class Host:
         return last
 
     def _make(self, session_id: str, timeout: float | None, handshake: Handshake, used_at: float) -> LiveSession:
-        place = self._places / place_name(session_id)
+        place = self._places.of(session_id)
         live = LiveSession(session_id, timeout, self, place, handshake, used_at)
         live.upstream = self._upstreams.make(place, on_frame=live.heard, on_lost=live.lost)
         return live
@@ -319,16 +325,16 @@ class Host:
         self._count -= 1
         live = self._live.pop(session_id, None)
         if live is None:
-            await asyncio.to_thread(shutil.rmtree, self._places / place_name(session_id), ignore_errors=True)
+            await self._places.remove(self._places.of(session_id))
             return
         live.ended = True
         live.interrupt("the session has expired")
-        await self._discard(live)
+        spawn(self._discard(live), name="remove an expired session")
 
     async def _discard(self, live: LiveSession) -> None:
         live.close_streams(RETRY)
         await live.upstream.stop()
-        await asyncio.to_thread(shutil.rmtree, live.place, ignore_errors=True)
+        await self._places.remove(live.place)
 
     async def _trim(self) -> None:
         """Trim the journal now and then, and at once when it may have outgrown what one session is allowed."""
@@ -340,18 +346,6 @@ class Host:
             self._trimmed_at = now
             journaler.entries_written = journaler.bytes_written = 0
             await self._journal.trim(bounds, now)
-
-
-def place_name(session_id: str) -> str:
-    """Return the name of a session's folder, which does not give its id away."""
-    return hashlib.sha256(session_id.encode()).hexdigest()[:32]
-
-
-def _remove_others(places: Path, kept: set[str]) -> None:
-    """Remove what a server killed between a session's end and its folder's removal left behind."""
-    for place in places.iterdir():
-        if place.name not in kept:
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def _as_dict(handshake: Handshake) -> dict[str, object]:

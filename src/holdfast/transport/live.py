@@ -222,8 +222,10 @@ class LiveSession:
         return f"{self._owner.term}.{self._workers_lost}"
 
     async def _interrupt_by_crash(self, ended: Exit, calls: list[Call]) -> None:
-        await self._owner.count_crash(self, ended)
-        self._interrupt(calls, f"{how_it_ended(ended)}; this call was not answered, call again")
+        try:
+            await self._owner.count_crash(self, ended)
+        finally:
+            self._interrupt(calls, f"{how_it_ended(ended)}; this call was not answered, call again")
 
     def _interrupt(self, calls: list[Call], why: str) -> None:
         for call in calls:
@@ -283,6 +285,9 @@ class LiveSession:
     def _emit(self, stream: Stream, kind: Kind, data: bytes = b"") -> None:
         owner = self._owner
         entry = stream.next_entry(kind, owner.term, owner.now(), data)
+        if self.ended:  # its journal is gone; whoever still listens is told all the same
+            self._publish_unjournaled(stream, entry, data)
+            return
         owner.journaler.write(self.id, owner.term, entry, lambda entry, error: self._journaled(stream, entry, error))
 
     def _journaled(self, stream: Stream, entry: Entry, error: HoldfastError | None) -> None:
@@ -290,15 +295,15 @@ class LiveSession:
             stream.publish(self.tag, entry)
         else:
             _log.error("session %s: a message could not be journaled: %s", redacted(self.id), error)
-            self._publish_failure(stream, entry, error)
+            failure = error_answer(stream.request_id, UNAVAILABLE, f"the answer could not be kept: {error}")
+            self._publish_unjournaled(stream, entry, failure)
         if entry.kind is Kind.FINAL:
             self.streams.pop(stream.name, None)
 
-    def _publish_failure(self, stream: Stream, entry: Entry, error: HoldfastError) -> None:
-        """Tell whoever listens instead of leaving it waiting; what was not journaled is sent only as an error."""
+    def _publish_unjournaled(self, stream: Stream, entry: Entry, data: bytes) -> None:
+        """End the stream of a call with `data`, without an id, instead of leaving whoever listens waiting."""
         if stream.outlet is not None and entry.kind is not Kind.MESSAGE and stream.request_id is not None:
-            failure = error_answer(stream.request_id, UNAVAILABLE, f"the answer could not be kept: {error}")
-            stream.outlet.push((entry.term, entry.seq), unnumbered(failure))
+            stream.outlet.push((entry.term, entry.seq), unnumbered(data))
             stream.outlet.close()
 
 

@@ -9,12 +9,13 @@ messages are journaled before they are sent. Source: MCP 2025-11-25, "Transports
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from ..model import HoldfastError, Misused, NotFound
+from ..model import HoldfastError, Misused, NotFound, Unavailable
 from ..model.jsonrpc import (
     GAP,
     INTERNAL_ERROR,
@@ -160,15 +161,17 @@ class Edge:
         outlet = Outlet()
         if LAST_EVENT_ID in headers:
             seen = parse_event_id(headers[LAST_EVENT_ID].decode("latin-1"), live.tag)
+            if seen.stream == STANDALONE:
+                with contextlib.suppress(Unavailable):  # what is kept is sent even if no server starts
+                    await self._host.ready(live)
             stream = live.streams.get(seen.stream)
             if stream is not None:
                 stream.attach(outlet)
                 live.release(stream)
         else:
+            await self._host.ready(live)
             stream = live.open_standalone(outlet)
             seen = EventId(STANDALONE, *stream.delivered)
-        if seen.stream == STANDALONE and not self._host.draining:
-            await self._host.ready(live)
 
         async def feed(push: Push) -> None:
             after = await self._replay(live, stream, seen, push)
