@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import PROBE, McpClient, Served, serving
+from tests.kit import PROBE, McpClient, Served, eventually, serving
 
 pytestmark = pytest.mark.slow
 
@@ -85,17 +85,17 @@ def test_calls_of_one_session_run_side_by_side(served: Served) -> None:
     answers: dict[str, str] = {}
 
     def call(text: str) -> None:
-        answers[text] = McpClient(served.port, client.session).call("echo", text=text)
+        params = {"name": "echo", "arguments": {"text": text}}
+        reply = McpClient(served.port, client.session).request("tools/call", params, id=text)
+        answer = reply.messages()[-1] if reply.is_stream else reply.json()
+        answers[answer["id"]] = answer["result"]["content"][0]["text"]
 
     threads = [threading.Thread(target=call, args=(f"{number}",)) for number in range(8)]
-    for number, thread in enumerate(threads):
+    for thread in threads:
         thread.start()
-        del number
     for thread in threads:
         thread.join()
-    # Each client of its own uses the id 1, so some may have met another in flight: those were told, none was mixed up.
-    for text, answer in answers.items():
-        assert answer == text or "in flight" in answer["message"]
+    assert answers == {f"{number}": f"{number}" for number in range(8)}
 
 
 def test_what_belongs_to_no_request_goes_to_the_get_stream(served: Served) -> None:
@@ -136,8 +136,6 @@ def test_delete_ends_the_session_its_process_and_its_folder(served: Served) -> N
     assert client.delete().status == 204
     assert client.request("ping").status == 404
     assert client.delete().status == 404
-    from tests.kit import eventually
-
     eventually(lambda: not place.exists())
 
 

@@ -23,7 +23,8 @@ def load(flags: Mapping[str, str | list[str]], command: Sequence[str], config: s
         Misused: A value cannot be read, a key is unknown, or there is no command; it says where and what to do.
     """
     file = _read_file(Path(config)) if config is not None else {}
-    command = command or _command_of(file, config)
+    in_file = _command_of(file, config)
+    command = command or in_file
     if not command:
         raise Misused("no command to host; end with: -- COMMAND [ARG…], for example: -- python server.py")
     values = {option.name: _value(option, flags, os.environ, file, config) for option in OPTIONS}

@@ -1,0 +1,85 @@
+"""Where settings come from, and what is said when one cannot be read."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.config import load
+from holdfast.model import Misused
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_file_gives_the_command_and_its_environment(tmp_path: Path) -> None:
+    config = write(tmp_path / "c.toml", 'command = ["python", "-V"]\nenv = ["A=1", "B=x=y"]\nport = 9000\n')
+    settings = load({}, [], config)
+    assert settings.keeper.command == ("python", "-V")
+    assert (settings.keeper.env["A"], settings.keeper.env["B"], settings.port) == ("1", "x=y", 9000)
+
+
+def test_flags_weigh_more_than_the_environment_and_that_more_than_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-OPS-2."""
+    config = write(tmp_path / "c.toml", 'port = 1\npath = "/file"\nsession-timeout = "1m"\n')
+    monkeypatch.setenv("HOLDFAST_PORT", "2")
+    monkeypatch.setenv("HOLDFAST_PATH", "/environment")
+    settings = load({"port": "3"}, ["true"], config)
+    assert (settings.port, settings.edge.path, settings.sessions.session_timeout_s) == (3, "/environment", 60.0)
+
+
+def test_a_worker_gets_what_is_named_and_little_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-ISO-1."""
+    monkeypatch.setenv("SECRET", "s")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    env_file = write(tmp_path / "env", "# a comment\n\nTOKEN=a=b\n")
+    env = load({"env": ["NAMED=1"], "env-file": env_file}, ["true"], None).keeper.env
+    assert {"NAMED", "TOKEN", "LC_ALL", "PATH"} <= env.keys()
+    assert env["TOKEN"] == "a=b"
+    assert "SECRET" not in env
+    assert load({"env": ["SECRET"]}, ["true"], None).keeper.env["SECRET"] == "s"
+
+
+def test_words_that_name_files_here_keep_their_meaning_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker runs in its session's folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "server.py").write_text("")
+    (tmp_path / "python").write_text("")
+    assert load({}, ["python", "server.py", "--flag", "other.py"], None).keeper.command == (
+        "python",
+        str(tmp_path / "server.py"),
+        "--flag",
+        "other.py",
+    )
+    assert load({}, ["./server.py"], None).keeper.command == (str(tmp_path / "server.py"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("port = [1]", "a string or a number"),
+        ("port = true", "a string or a number"),
+        ('env = "A=1"', "a list of strings"),
+        ('command = "python x"', "a list of words"),
+        ("prot = 1", "did you mean port?"),
+        ("zzz = 1", "see holdfast serve --help"),
+        ("port = ", "not TOML"),
+        ("port = 99999", "from 0 to 65535"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(Misused, match=said.replace("?", r"\?")):
+        load({}, ["true"], write(tmp_path / "c.toml", text))
+
+
+@pytest.mark.parametrize("text", ["NAME\n", "\xff"])
+def test_an_env_file_that_cannot_be_read_is_said(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "env"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(Misused, match="--env-file"):
+        load({"env-file": str(path)}, ["true"], None)
