@@ -1,13 +1,16 @@
 """A thread that acts for the event loop: what waits is taken together, and its results go back together.
 
-Every return from a blocking call costs the thread up to 5 ms of waiting for the interpreter while the loop is busy
-(`sys.getswitchinterval`), so what counts is how few calls a batch needs, not how long each takes.
+Every return from a blocking call costs the thread a wait for the interpreter's lock while the loop is busy, so what
+counts is how few calls a batch needs, not how long each takes. And a busy loop can keep the lock for seconds: it gives
+it up and takes it back in every `select`, which the thread is too slow to use, but which starts its 5 ms of patience
+(`sys.getswitchinterval`) anew. Therefore the loop, while acts wait, stands aside for a moment every millisecond.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -18,6 +21,9 @@ DEADLINE_S: Final = 5.0
 WAITING_MAX: Final = 10_000
 WAITING_BYTES_MAX: Final = 64 * 2**20
 BATCH_MAX: Final = 256
+
+_ASIDE_EVERY_S: Final = 1e-3
+_ASIDE_S: Final = 50e-6  # about what it takes to wake a thread on another core
 
 
 class Act:
@@ -50,6 +56,7 @@ class Lane(Generic[A]):
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
+        self._stands_aside = False
         self._ended = self._loop.create_future()
         # A daemon: a program that never closes its store must still be able to end.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -72,6 +79,9 @@ class Lane(Generic[A]):
         for act in acts:
             act.future = self._loop.create_future()
             self._queue.put(act)
+        if not self._stands_aside:
+            self._stands_aside = True
+            self._loop.call_later(_ASIDE_EVERY_S, self._stand_aside)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 for act in acts:
@@ -121,6 +131,13 @@ class Lane(Generic[A]):
         except Empty:
             return acts, True
         return acts, False
+
+    def _stand_aside(self) -> None:
+        """Let the thread have the interpreter. Delete this, and a write takes seconds while the loop is busy."""
+        self._stands_aside = self._waiting > 0
+        if self._stands_aside:
+            time.sleep(_ASIDE_S)
+            self._loop.call_later(_ASIDE_EVERY_S, self._stand_aside)
 
     def _settle(self, acts: list[A]) -> None:
         self._waiting -= len(acts)

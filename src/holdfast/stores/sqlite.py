@@ -18,6 +18,7 @@ from .accesses import Accesses
 from .contract import Entry, JournalBounds, Page, Query
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
+from .sqlite_checkpoint import Checkpoints
 from .sqlite_file import connect, prepare, statement, translated
 from .sqlite_journal import SqliteTrim, read_entries, read_unfinished
 from .sqlite_reader import Read, Reader, record_from
@@ -28,7 +29,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _WINDOW: Final = 5000  # rows that one page of a scan looks at
-_LOOK_S: Final = 1.0  # how often told accesses are looked at
+_CHORE_S: Final = 1.0
 _CLOSE_S: Final = 5.0
 _CURSOR_MAX: Final = 2**63 - 1
 
@@ -40,9 +41,11 @@ class SqliteStore:
     another. Opened by `SqliteStore.open`.
     """
 
-    def __init__(self, writer: Lane[Write], reader: Lane[Read]) -> None:
-        self._writer = writer
-        self._reader = reader
+    def __init__(self, to_write: sqlite3.Connection, to_read: sqlite3.Connection, to_fold: sqlite3.Connection) -> None:
+        writer = Writer(to_write)
+        self._writer: Lane[Write] = Lane("the database's writer", writer.write, to_write.close)
+        self._reader: Lane[Read] = Lane("the database's reader", Reader(to_read).read, to_read.close)
+        self._checkpoints = Checkpoints(to_fold, writer, self._run)
         self._accesses = Accesses()
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
@@ -56,16 +59,17 @@ class SqliteStore:
             Misused: It cannot be made, is not a store of Holdfast, or is of a newer version. Nothing was changed.
             Unavailable: It is locked for too long.
         """
-        to_write, to_read = await asyncio.to_thread(_opened, path)
-        writer: Lane[Write] = Lane("the database's writer", Writer(to_write).write, to_write.close)
-        reader: Lane[Read] = Lane("the database's reader", Reader(to_read).read, to_read.close)
-        store = cls(writer, reader)
-        looking = Periodic("write accesses", store._write_if_wanted, interval_s=_LOOK_S)
-        looking.start()
+        store = cls(*await asyncio.to_thread(_opened, path))
+        chores = [
+            Periodic("write accesses", store._write_if_wanted, interval_s=_CHORE_S),
+            Periodic("fold the log", store._checkpoints.make_if_wanted, interval_s=_CHORE_S),
+        ]
+        for chore in chores:
+            chore.start()
         try:
             yield store
         finally:
-            await shielded(store._close(looking), within_s=_CLOSE_S, name="close the database")
+            await shielded(store._close(chores), within_s=_CLOSE_S, name="close the database")
 
     async def get(self, session_id: str) -> Record | None:
         if not _is_text(session_id):
@@ -181,22 +185,24 @@ class SqliteStore:
                 raise
             self._accesses.written()
 
-    async def _close(self, looking: Periodic) -> None:
-        await looking.stop()
+    async def _close(self, chores: list[Periodic]) -> None:
+        for chore in chores:
+            await chore.stop()
         try:
             await self._write_accesses()
         except HoldfastError as error:
             # The sessions are there; they only look as if they had been idle a little longer.
             _log.warning("the last accesses could not be written: %s", error)
         # The writer last: SQLite folds the log into the file when the last connection closes.
+        await self._checkpoints.close()
         await self._reader.close()
         await self._writer.close()
 
 
-def _opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+def _opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
     prepare(path)
     try:
-        return connect(path), connect(path)
+        return connect(path), connect(path), connect(path)
     except sqlite3.Error as error:
         raise translated(error) from error
 

@@ -13,20 +13,25 @@ from ..model.ids import redacted
 from .sqlite_acts import Append, Delete, Put, Run, Touch, Write, grouped
 from .sqlite_file import statement, transaction, translated
 
-_WAL_PAGES: Final = 10_000
+# A bound on the log for the case that checkpoints fail: they are made by another thread (sqlite_checkpoint.py).
+_LOG_PAGES_MAX: Final = 100_000
+_PAGES_A_ROW: Final = 3
+_PAGE_BYTES: Final = 4096
 
 
 class Writer:
     """Writes batches of acts; runs on the writer's thread only.
 
     Each group is a transaction of its own, and one statement: autocommit, no BEGIN, no COMMIT. An fsync follows when
-    anything in the group is durable (`PRAGMA synchronous`, sqlite.org/pragma.html).
+    anything in the group is durable (`PRAGMA synchronous`, sqlite.org/pragma.html). `pages_written` grows by about as
+    many pages as were written.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES_MAX}")
         self._synchronous = ""
+        self.pages_written = 0
 
     def write(self, acts: Sequence[Write]) -> None:
         """Write `acts`; each is told its result or its error, and no error of one group stops the next."""
@@ -42,6 +47,7 @@ class Writer:
     def _write(self, group: list[Write]) -> None:
         first = group[0]
         rows = [row for act in group for row in act.rows]
+        self.pages_written += _PAGES_A_ROW * len(rows) + sum(act.bytes for act in group) // _PAGE_BYTES
         if isinstance(first, Put):
             self._write_or_look("put", rows, group)
         elif isinstance(first, Append):
