@@ -109,8 +109,9 @@ class Packer:
         return self._distinct(SET if type(value) is set else FROZENSET, items, len(value))
 
     def _datetime(self, value: datetime, depth: int) -> Any:
-        parts = [*value.timetuple()[:6], value.microsecond, value.fold, _zone(value.tzinfo)]
-        return _Ext(DATETIME, _dumps(parts))
+        day = [value.year, value.month, value.day]
+        moment = [value.hour, value.minute, value.second, value.microsecond]
+        return _Ext(DATETIME, _dumps([*day, *moment, value.fold, _zone(value.tzinfo)]))
 
     def _date(self, value: date, depth: int) -> Any:
         return _Ext(DATE, _dumps(value.toordinal()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..model.errors import Misused
+
 
 class ManualClock:
     """A `Clock` that stands still until it is advanced."""
@@ -13,5 +15,11 @@ class ManualClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass; a negative number steps back, as a wall clock that is set may."""
+        """Let `seconds` pass.
+
+        Raises:
+            Misused: They are negative: a `Clock` never runs backwards. A second clock may be behind the first.
+        """
+        if seconds < 0:
+            raise Misused(f"a clock never runs backwards; make another one that is {-seconds} s behind")
         self._now += seconds

@@ -1,0 +1,67 @@
+"""The manager's rules, as a table and by search."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.sessions import rules
+from holdfast.testing.records import NOW, record_of
+
+SECONDS = st.floats(0, 1e9)
+LIVES = st.none() | SECONDS
+
+
+@pytest.mark.parametrize(
+    ("timeout", "max_age", "idle_s", "age_s", "expired"),
+    [
+        (10.0, None, 9.999, 9.999, False),
+        (10.0, None, 10.0, 10.0, True),
+        (0.0, None, 0.0, 0.0, True),
+        (None, None, 1e12, 1e12, False),
+        (None, 5.0, 0.0, 5.0, True),
+        (10.0, 5.0, 0.0, 4.9, False),
+        (10.0, None, -50.0, 0.0, False),
+    ],
+)
+def test_expired_means_idle_for_the_timeout_or_as_old_as_allowed(
+    timeout: float | None, max_age: float | None, idle_s: float, age_s: float, expired: bool
+) -> None:
+    """R-MGR-3."""
+    record = record_of("s", timeout=timeout, max_age=max_age, last_accessed=NOW - idle_s, created_at=NOW - age_s)
+    assert rules.is_expired(record, NOW) is expired
+
+
+@given(LIVES, LIVES, SECONDS, SECONDS)
+def test_what_is_expired_stays_expired(
+    timeout: float | None, max_age: float | None, after_s: float, later_s: float
+) -> None:
+    """R-MGR-3: nothing revives it."""
+    record = record_of("s", timeout=timeout, max_age=max_age)
+    if rules.is_expired(record, NOW + after_s):
+        assert rules.is_expired(record, NOW + after_s + later_s)
+
+
+@given(SECONDS, SECONDS)
+def test_an_access_never_moves_back(first_s: float, second_s: float) -> None:
+    """R-MGR-2."""
+    record = rules.accessed(rules.accessed(record_of("s"), NOW + first_s), NOW + second_s)
+    assert record.last_accessed == NOW + max(first_s, second_s)
+    assert rules.next_version(record, NOW).last_accessed == record.last_accessed
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "delay_s"), [(None, 30.0), (0.0, 1.0), (60.0, 1.0), (500.0, 5.0), (3600.0, 30.0)]
+)
+def test_an_access_waits_a_hundredth_of_the_timeout(timeout_s: float | None, delay_s: float) -> None:
+    """R-STO-5."""
+    assert rules.touch_delay_s(timeout_s) == delay_s
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(None, None), (0, 0.0), (1.5, 1.5), (timedelta(minutes=2), 120.0)])
+def test_a_duration_is_seconds_or_a_timedelta(value: float | timedelta | None, seconds: float | None) -> None:
+    """R-MGR-1."""
+    assert rules.duration_s(value, "timeout") == seconds

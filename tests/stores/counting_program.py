@@ -1,0 +1,22 @@
+"""A program that increments one session so many times, beside others that do the same."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from holdfast import Draft, SessionManager
+
+
+def increment(draft: Draft[dict[str, Any]]) -> Draft[dict[str, Any]]:
+    draft.metadata["n"] += 1
+    return draft
+
+
+async def main(path: str, times: int) -> None:
+    async with SessionManager[dict[str, Any]].open(f"sqlite:///{path}") as sessions:
+        await asyncio.gather(*(sessions.update("counter", increment) for _ in range(times)))
+
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
