@@ -39,7 +39,7 @@ HELD_MAX: Final = 256
 class Call:
     """One request in flight: first somebody waits for its answer, later it has a stream."""
 
-    __slots__ = ("change", "may_stream", "message", "stream", "timer", "waiter")
+    __slots__ = ("change", "may_stream", "message", "stream", "waiter")
 
     def __init__(self, message: Message, body: bytes, waiter: asyncio.Future[Answer]) -> None:
         self.message = message
@@ -47,7 +47,6 @@ class Call:
         self.waiter = waiter
         self.may_stream = True
         self.stream: Stream | None = None
-        self.timer: asyncio.TimerHandle | None = None
 
 
 Answer: TypeAlias = "bytes | Stream"
@@ -270,10 +269,9 @@ class LiveSession:
         assert request_id is not None
         if self.calls.pop(request_id, None) is None:
             return
-        self._tokens.pop(token, None) if (token := _token(call.message)) is not None else None
+        if self._tokens and (token := _token(call.message)) is not None:
+            self._tokens.pop(token, None)
         self.used_at = self._owner.now()
-        if call.timer is not None:
-            call.timer.cancel()
         if call.stream is not None:
             self._emit(call.stream, Kind.FINAL, frame)
         elif not call.waiter.done():

@@ -8,7 +8,6 @@ messages are journaled before they are sent. Source: MCP 2025-11-25, "Transports
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -30,6 +29,7 @@ from ..stores.contract import Entry, Journal, Kind
 from .asgi import Receive, Scope, Send, read_body, send_answer, send_stream
 from .host import Host
 from .live import STANDALONE, Call, LiveSession
+from .patience import Patience
 from .problems import Problem, as_answer
 from .rules import PROTOCOL_VERSIONS, lost_before, wants
 from .sse import EventId, event, parse_event_id, unnumbered
@@ -63,6 +63,7 @@ class Edge:
         self._host = host
         self._journal = journal
         self._settings = settings
+        self._patience = Patience(settings.stream_after_s)
         self._verbs: dict[str, Verb] = {"POST": self._post, "GET": self._get, "DELETE": self._delete}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,10 +137,9 @@ class Edge:
 
     def _bound_wait(self, live: LiveSession, call: Call) -> None:
         """See to it that the answer becomes a stream when it takes too long to be one piece of JSON."""
-        settings = self._settings
-        if settings.answer == "auto":
-            call.timer = asyncio.get_running_loop().call_later(settings.stream_after_s, live.open_stream, call)
-        elif settings.answer == "stream":
+        if self._settings.answer == "auto":
+            self._patience.wait_for(live, call)
+        elif self._settings.answer == "stream":
             live.open_stream(call)
         else:
             call.may_stream = False

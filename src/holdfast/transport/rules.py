@@ -6,6 +6,7 @@ Source: MCP 2025-11-25, "Transports", and the routing rules of a gateway whose s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, Literal, TypeVar
 
 from ..model.jsonrpc import RequestId
@@ -26,6 +27,7 @@ UNRELATED: Final = frozenset(
 )
 
 
+@lru_cache(maxsize=256)  # clients send one of few values with every request
 def wants(accept: str, media_type: str) -> bool:
     """Return whether an Accept header allows `media_type`; an absent header allows everything (RFC 9110, 12.5.1)."""
     if not accept:
