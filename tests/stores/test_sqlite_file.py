@@ -190,6 +190,7 @@ async def test_a_damaged_page_is_told_and_others_are_read(path: Path) -> None:
     assert kinds.count("Corrupt") < 20
 
 
+@pytest.mark.slow
 async def test_a_file_locked_by_another_program_is_unavailable_not_lost(path: Path) -> None:
     """R-STO-2."""
     async with SqliteStore.open(path) as store:

@@ -127,6 +127,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     request: bytes = b""
 
 
+class OpenStream(msgspec.Struct, frozen=True):
+    """A stream that is not closed: its opening, and the `seq` of the last entry kept of it."""
+
+    opening: Entry
+    last_seq: int
+
+
 class JournalBounds(msgspec.Struct, frozen=True, kw_only=True):
     """How much a journal keeps. Openings and final entries go by age only, and together with their stream."""
 
@@ -159,8 +166,8 @@ class Journal(Protocol):
         """Return up to `limit` entries of a stream behind the position (term, seq), in order; (0, -1) is the start."""
         ...
 
-    async def unfinished(self, session_id: str) -> list[Entry]:
-        """Return the openings, with a request, that no final entry of their stream follows, oldest first."""
+    async def unfinished(self, session_id: str) -> list[OpenStream]:
+        """Return the streams whose opening is kept and that no final entry closes, oldest first."""
         ...
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:

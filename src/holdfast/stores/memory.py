@@ -11,14 +11,14 @@ import msgspec
 from ..model.errors import Misused, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
-from .contract import Entry, JournalBounds, Page, Query
+from .contract import Entry, JournalBounds, OpenStream, Page, Query
 from .deadlines import Deadlines, Kept
 from .memory_journal import MemoryJournal
 
 _replaced: Final = msgspec.structs.replace
 
 _CHUNK: Final = 1024  # records created one after the other lie together, so that a scan can continue anywhere
-_CHUNKS_A_PAGE_MAX: Final = 1000
+_LOOKED_AT_A_PAGE: Final = 4000  # records, or empty chunks: about 1 ms
 _DELETED_A_SLICE: Final = 500
 _EMPTY: Final[dict[int, str]] = {}
 
@@ -72,11 +72,16 @@ class MemoryStore:
 
     async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
         at = _number_from(cursor)
+        # A page may be read without waiting for anything; so the others get their turn here.
+        await asyncio.sleep(0)
         page = Page([], [], None)
-        for _ in range(_CHUNKS_A_PAGE_MAX):
+        left = _LOOKED_AT_A_PAGE
+        while left > 0:
             if at >= self._created:
                 return page
-            for number, session_id in self._chunks.get(at // _CHUNK, _EMPTY).items():
+            chunk = self._chunks.get(at // _CHUNK, _EMPTY)
+            left -= len(chunk) + 1
+            for number, session_id in chunk.items():
                 if number < at:
                     continue
                 record = self._kept[session_id].record
@@ -115,7 +120,7 @@ class MemoryStore:
     async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
         return self._journal.read(session_id, stream, after, limit)
 
-    async def unfinished(self, session_id: str) -> list[Entry]:
+    async def unfinished(self, session_id: str) -> list[OpenStream]:
         return self._journal.unfinished(session_id)
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:

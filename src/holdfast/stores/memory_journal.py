@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Final
 
-from .contract import Entry, JournalBounds, Kind
+from .contract import Entry, JournalBounds, Kind, OpenStream
 
 _TRIMMED_A_SLICE: Final = 500
 
@@ -75,7 +75,7 @@ class MemoryJournal:
                 self._messages[self._numbered] = session_id
             elif entry.kind is Kind.FINAL:
                 journal.unfinished.pop(entry.stream, None)
-            elif entry.request and stream.entries[-1].kind is not Kind.FINAL:
+            elif stream.entries[-1].kind is not Kind.FINAL:
                 journal.unfinished[entry.stream] = entry
 
     def read(self, session_id: str, stream: str, after: tuple[int, int], limit: int) -> list[Entry]:
@@ -87,10 +87,13 @@ class MemoryJournal:
         start = bisect_right(kept.positions, after)
         return kept.entries[start : start + limit]
 
-    def unfinished(self, session_id: str) -> list[Entry]:
+    def unfinished(self, session_id: str) -> list[OpenStream]:
         """Return the openings of requests without a final entry, oldest first."""
         journal = self._journals.get(session_id)
-        return [] if journal is None else list(journal.unfinished.values())
+        if journal is None:
+            return []
+        openings = journal.unfinished.values()
+        return [OpenStream(opening, journal.streams[opening.stream].entries[-1].seq) for opening in openings]
 
     def forget(self, session_id: str) -> None:
         """Drop the journal of a session that is deleted."""

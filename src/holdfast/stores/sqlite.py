@@ -15,7 +15,7 @@ from ..model.errors import Corrupt, HoldfastError, Misused
 from ..model.session import Record
 from ..runtime import Periodic, shielded
 from .accesses import Accesses
-from .contract import Entry, JournalBounds, Page, Query
+from .contract import Entry, JournalBounds, OpenStream, Page, Query
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_checkpoint import Checkpoints
@@ -141,7 +141,7 @@ class SqliteStore:
     async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
         return await self._read(lambda connection: read_entries(connection, session_id, stream, after, limit))
 
-    async def unfinished(self, session_id: str) -> list[Entry]:
+    async def unfinished(self, session_id: str) -> list[OpenStream]:
         if not _is_text(session_id):
             return []
         return await self._read(lambda connection: read_unfinished(connection, session_id))

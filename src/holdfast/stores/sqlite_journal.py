@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from .contract import Entry, JournalBounds, Kind
+from .contract import Entry, JournalBounds, Kind, OpenStream
 from .sqlite_file import statement
 
 Connection = sqlite3.Connection
@@ -20,9 +20,10 @@ def read_entries(
     return [_entry(row) for row in rows]
 
 
-def read_unfinished(connection: Connection, session_id: str) -> list[Entry]:
-    """Return the openings of requests without a final entry, oldest first."""
-    return [_entry(row) for row in connection.execute(statement("unfinished"), (session_id,))]
+def read_unfinished(connection: Connection, session_id: str) -> list[OpenStream]:
+    """Return the streams that no final entry closes, oldest first."""
+    rows = connection.execute(statement("unfinished"), (session_id,))
+    return [OpenStream(_entry(entry), last_seq) for *entry, last_seq in rows]
 
 
 class SqliteTrim:
@@ -65,6 +66,6 @@ class SqliteTrim:
         return trimmed
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entry(row: Sequence[Any]) -> Entry:
     stream, term, seq, kind, at, data, request = row
     return Entry(stream, term, seq, Kind(kind), at, data, request)

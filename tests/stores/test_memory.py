@@ -1,0 +1,81 @@
+"""What only a store in memory can get wrong: deadlines filed by the second, chunks, slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.stores import MemoryStore
+from holdfast.stores.contract import Query
+from holdfast.testing.records import NOW, record_of
+from tests import kit
+
+ACTS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "touch", "delete", "expire"]),
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from([None, 0.0, 0.5, 1.0, 2.5, 90.0]),
+        st.sampled_from([0.0, 0.25, 1.0, 3.0, 100.0]),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300)
+@given(ACTS)
+async def test_whatever_is_filed_how_often_it_expires_when_it_is_due(
+    acts: list[tuple[str, str, float | None, float]],
+) -> None:
+    """R-MGR-5."""
+    store = MemoryStore()
+    now = NOW
+    for act, name, timeout, pause_s in acts:
+        now += pause_s
+        record = await store.get(name)
+        if act == "put":
+            version = record.version if record else 0
+            put = record_of(name, version=version + 1, timeout=timeout, last_accessed=now)
+            await store.put(put, expect=version)
+        elif act == "touch":
+            await store.touch(name, now)
+        elif act == "delete":
+            await store.delete(name)
+        else:
+            kept = [each for each in (await store.scan(Query())).records if each.deadline <= now]
+            assert sorted(each.id for each in await store.expire(now)) == sorted(each.id for each in kept)
+
+
+async def test_a_scan_goes_on_where_everything_was_deleted() -> None:
+    """R-MGR-6."""
+    store = MemoryStore()
+    for at in range(6000):
+        await store.put(record_of(f"s{at}"), expect=0)
+    for at in range(1, 5999):
+        await store.delete(f"s{at}")
+    found: list[str] = []
+    cursor: str | None = None
+    for _ in range(100):
+        page = await store.scan(Query(), cursor=cursor)
+        found += [record.id for record in page.records]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert found == ["s0", "s5999"]
+
+
+async def test_a_sweep_and_a_scan_let_the_loop_go_on(loop_watch: Callable[[float], kit.LoopWatch]) -> None:
+    """R-PER-5."""
+    store = MemoryStore()
+    for at in range(40_000):
+        await store.put(record_of(f"s{at}"), expect=0)
+        await store.touch(f"s{at}", NOW + (30 if at % 2 else 0))
+    with loop_watch(0.02):
+        cursor: str | None = None
+        for _ in range(1000):
+            cursor = (await store.scan(Query(owner="nobody"), cursor=cursor)).cursor
+            if cursor is None:
+                break
+        assert cursor is None
+        assert len(await store.expire(NOW + 60, limit=100_000)) == 20_000
