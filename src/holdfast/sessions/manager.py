@@ -97,12 +97,14 @@ class SessionManager(Generic[M]):
         owner: str | None = None,
         tags: Iterable[str] = _NO_TAGS,
         id: str | None = None,
+        term: int = 0,
         durable: bool = True,
     ) -> Session[M]:
         """Create a session that is gone after `timeout` seconds without access, or after `max_age` seconds at all.
 
         None means never; without `timeout` the manager's default counts. Without `id` it gets 128 random bits.
-        With `durable` it outlives a power failure once this returns, else this process only.
+        With `term` it has an owner from the beginning. With `durable` it outlives a power failure once this returns,
+        else this process only.
 
         Raises:
             Conflict: The id is taken. Nothing was changed.
@@ -112,7 +114,7 @@ class SessionManager(Generic[M]):
         record = Record(
             new_session_id() if id is None else check_session_id(id),
             1,
-            0,
+            term,
             now,
             now,
             self._default_timeout_s if timeout is _DEFAULT else rules.duration_s(timeout, "timeout"),

@@ -68,14 +68,14 @@ class Requests:
 
     async def pending(self, session_id: str) -> list[RequestId]:
         """Return the ids of the requests that were registered and not completed, oldest first."""
-        openings = await self._journal.unfinished(session_id)
-        return [msgspec.json.decode(entry.request) for entry in openings if entry.stream.startswith(_STREAM)]
+        return [msgspec.json.decode(opening.request) for opening in await self._openings(session_id)]
 
     async def _opening(self, session_id: str, request: bytes) -> Entry | None:
-        for entry in await self._journal.unfinished(session_id):
-            if entry.request == request and entry.stream.startswith(_STREAM):
-                return entry
-        return None
+        return next((opening for opening in await self._openings(session_id) if opening.request == request), None)
+
+    async def _openings(self, session_id: str) -> list[Entry]:
+        streams = await self._journal.unfinished(session_id)
+        return [stream.opening for stream in streams if stream.opening.stream.startswith(_STREAM)]
 
     async def _append(self, session_id: str, stream: str, kind: Kind, request: bytes, data: bytes) -> None:
         record = await self._store.get(session_id)

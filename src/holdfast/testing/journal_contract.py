@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pytest
 
 from ..model.errors import Moved, NotFound
-from ..stores.contract import Entry, Journal, JournalBounds, Kind, Store
+from ..stores.contract import Entry, Journal, JournalBounds, Kind, OpenStream, Store
 from .records import NOW, entry_of, record_of
 
 START = (0, -1)
@@ -100,13 +100,15 @@ class JournalContract:
         await store.put(record_of("s"), expect=0)
         assert await store.read("s", "a", after=START) == []
 
-    async def test_unfinished_are_openings_with_a_request_and_no_final_entry(self, store: JournalStore) -> None:
+    async def test_unfinished_are_the_streams_that_no_final_entry_closes(self, store: JournalStore) -> None:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         openings = [entry_of(stream, 0, Kind.OPENING, request=b"%d" % at) for at, stream in enumerate("zyx")]
-        await store.append("s", 1, [*openings, entry_of("get", 0, Kind.OPENING), entry_of("z", 1)])
+        standing = entry_of("get", 0, Kind.OPENING)
+        await store.append("s", 1, [*openings, standing, entry_of("z", 1), entry_of("z", 2)])
         await store.append("s", 1, [entry_of("y", 1, Kind.FINAL)])
-        assert await store.unfinished("s") == [openings[0], openings[2]]
+        expected = [OpenStream(openings[0], 2), OpenStream(openings[2], 0), OpenStream(standing, 0)]
+        assert await store.unfinished("s") == expected
         assert await store.unfinished("nobody") == []
 
     async def test_trim_keeps_the_newest_entries_of_a_session(self, store: JournalStore) -> None:

@@ -18,7 +18,7 @@ from ..model import Clock, HoldfastError, Misused, NotFound, Refused, new_sessio
 from ..model.jsonrpc import INTERRUPTED, Message, error_answer, id_from_json, one_line, raw_member
 from ..runtime import Periodic, spawn
 from ..sessions import Draft, SessionManager
-from ..stores.contract import Entry, Journal, JournalBounds, Kind
+from ..stores.contract import Entry, Journal, JournalBounds, Kind, OpenStream
 from .live import STANDALONE, LiveSession
 from .places import Places
 from .rules import use_must_be_told
@@ -256,11 +256,8 @@ class Host:
         try:
             session = await self._sessions.adopt(session_id, self.term)
             live = self._make(session_id, session.timeout, Handshake(**session.metadata[KEY]), session.last_accessed)
-            for opening in await self._journal.unfinished(session_id):
-                await self._interrupt(live, opening)
-            last_seq = await self._last_seq(live, STANDALONE)
-            if last_seq is not None:
-                live.streams[STANDALONE] = Stream(STANDALONE, None, self.term, last_seq + 1)
+            for stream in await self._journal.unfinished(session_id):
+                await self._continue(live, stream)
             await self._places.make(live.place)
         except (Misused, KeyError) as error:
             _log.debug("no session of this server: %s", error)
@@ -270,19 +267,16 @@ class Host:
         self._live[session_id] = live
         return live
 
-    async def _interrupt(self, live: LiveSession, opening: Entry) -> None:
+    async def _continue(self, live: LiveSession, stream: OpenStream) -> None:
+        """Go on numbering the GET stream; close any other, since the worker that owed its answer is gone."""
+        opening, next_seq = stream.opening, stream.last_seq + 1
+        if opening.stream == STANDALONE:
+            live.streams[STANDALONE] = Stream(STANDALONE, None, self.term, next_seq)
+            return
         why = "the server was restarted while this call ran; it was not answered, call again"
         data = error_answer(id_from_json(opening.request), INTERRUPTED, why)
-        seq = (await self._last_seq(live, opening.stream) or 0) + 1
-        final = Entry(opening.stream, self.term, seq, Kind.FINAL, self.now(), data)
+        final = Entry(opening.stream, self.term, next_seq, Kind.FINAL, self.now(), data)
         await self._journal.append(live.id, self.term, [final])
-
-    async def _last_seq(self, live: LiveSession, stream: str) -> int | None:
-        at, last = (0, -1), None
-        while page := await self._journal.read(live.id, stream, after=at, limit=1000):
-            last = page[-1].seq
-            at = (page[-1].term, last)
-        return last
 
     def _make(self, session_id: str, timeout: float | None, handshake: Handshake, used_at: float) -> LiveSession:
         place = self._places.of(session_id)
@@ -297,8 +291,7 @@ class Host:
             return False
         live.handshake = msgspec.structs.replace(live.handshake, protocol=protocol)
         metadata = {KEY: _as_dict(live.handshake)}
-        await self._sessions.create(metadata, id=live.id, timeout=live.timeout)
-        await self._sessions.adopt(live.id, self.term)
+        await self._sessions.create(metadata, id=live.id, timeout=live.timeout, term=self.term)
         self._live[live.id] = live
         self._count += 1
         return True
