@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from holdfast.model import HoldfastError, NotFound
 from holdfast.sessions import SessionManager
 from holdfast.stores import MemoryStore
 from holdfast.stores.contract import Entry, Kind
+from holdfast.stores.sqlite import SqliteStore
 from holdfast.transport import streams
 from holdfast.transport.streams import Journaler, Outlet, Stream
 
@@ -60,8 +62,8 @@ async def test_a_second_connection_of_a_stream_ends_the_first() -> None:
 class Journaled:
     """A journaler on a store with one session, and what it told."""
 
-    def __init__(self) -> None:
-        self.store = MemoryStore()
+    def __init__(self, store: MemoryStore | SqliteStore | None = None) -> None:
+        self.store = store or MemoryStore()
         self.paused: list[bool] = []
         self.told: list[tuple[int, HoldfastError | None]] = []
         self.journaler = Journaler(
@@ -87,6 +89,17 @@ async def test_messages_are_journaled_in_order_before_they_are_told() -> None:
     assert journaled.told == [(seq, None) for seq in range(100)]
     kept = await journaled.store.read(session_id, "1-1", after=(0, -1), limit=1000)
     assert [entry.seq for entry in kept] == list(range(100))
+
+
+async def test_a_flood_is_journaled_whole(tmp_path: Path) -> None:
+    """R-STO-2: in pieces that the store takes."""
+    async with SqliteStore.open(tmp_path / "sessions.db") as store:
+        journaled = Journaled(store)
+        session_id = await journaled.open()
+        for seq in range(3000):
+            journaled.write(session_id, message(seq))
+        await journaled.journaler.flushed()
+    assert journaled.told == [(seq, None) for seq in range(3000)]
 
 
 async def test_what_cannot_be_journaled_is_told_and_the_rest_goes_on() -> None:

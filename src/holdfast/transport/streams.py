@@ -14,6 +14,7 @@ from .sse import event
 
 OUTLET_BYTES_MAX: Final = 16 * 2**20
 JOURNALING_BYTES_MAX: Final = 16 * 2**20
+BATCH_MAX: Final = 500
 
 Position = tuple[int, int]
 
@@ -142,8 +143,8 @@ class Journaler:
             waiting.append((entry, done))
 
     async def _drain(self, session_id: str, term: int) -> None:
-        while batch := self._waiting[session_id]:
-            self._waiting[session_id] = []
+        while waiting := self._waiting[session_id]:
+            batch, self._waiting[session_id] = waiting[:BATCH_MAX], waiting[BATCH_MAX:]
             error: HoldfastError | None = None
             try:
                 await self._journal.append(session_id, term, [entry for entry, _ in batch])
