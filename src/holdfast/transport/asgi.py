@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
+from ..model import HoldfastError
 from ..runtime import spawn
-from .problems import Headers, Problem
+from .problems import Headers, Problem, as_answer
+from .sse import unnumbered
 from .streams import Outlet
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -60,7 +62,10 @@ async def send_answer(send: Send, status: int, headers: Headers, body: bytes = b
 async def send_stream(
     receive: Receive, send: Send, outlet: Outlet, feed: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
 ) -> None:
-    """Send what `feed` pushes as server-sent events until it returns; a client that leaves closes `outlet`."""
+    """Send what `feed` pushes as server-sent events until it returns; a client that leaves closes `outlet`.
+
+    A status can no longer tell what goes wrong in `feed`, so an event does.
+    """
 
     async def push(chunk: bytes) -> None:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -68,7 +73,10 @@ async def send_stream(
     watch = spawn(_close_when_gone(receive, outlet), name="watch for a client that leaves")
     try:
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        await feed(push)
+        try:
+            await feed(push)
+        except HoldfastError as error:
+            await push(unnumbered(as_answer(error, None)[2]))
         await send({"type": "http.response.body", "body": b""})
     finally:
         watch.cancel()

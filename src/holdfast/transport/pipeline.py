@@ -127,8 +127,8 @@ class Edge:
             raise Problem(503, "the server is shutting down; try again", headers=[(b"retry-after", b"1")])
         await self._host.ready(live)
         call = live.begin(message, body)
-        live.upstream.send(one_line(body))
         self._bound_wait(live, call)
+        live.upstream.send(one_line(body))
         answer = await call.waiter
         if isinstance(answer, Stream):
             await self._carry(live, answer, receive, send)

@@ -1,0 +1,176 @@
+"""The edge as an ASGI application, where the real server cannot be made to fail on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.gateway.contract import Exit, Handshake
+from holdfast.model import SystemClock, Unavailable
+from holdfast.model.jsonrpc import RequestId, parse
+from holdfast.sessions import SessionManager
+from holdfast.stores import Entry, MemoryStore
+from holdfast.transport.host import Host, HostSettings
+from holdfast.transport.pipeline import Edge, EdgeSettings
+from holdfast.transport.places import Places
+
+HEADERS = [
+    (b"content-type", b"application/json"),
+    (b"accept", b"application/json, text/event-stream"),
+]
+INITIALIZED = b'{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25"}}'
+
+
+class Echoes:
+    """An upstream in this process: answers each request with its own method."""
+
+    full = False
+
+    def __init__(self, on_frame: Callable[[bytes], None]) -> None:
+        self.on_frame = on_frame
+
+    async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
+        return INITIALIZED
+
+    async def ready(self, handshake: Handshake) -> None:
+        return
+
+    def send(self, frame: bytes) -> None:
+        message = parse(frame)
+        answer = {"jsonrpc": "2.0", "id": message.id, "result": {"method": message.method}}
+        self.on_frame(json.dumps(answer).encode())
+
+    async def deliver(self, frame: bytes) -> None:
+        return
+
+    async def stop(self) -> None:
+        return
+
+
+class EchoesOnly:
+    """Makes upstreams that echo."""
+
+    def make(self, place: Path, *, on_frame: Callable[[bytes], None], on_lost: Callable[[Exit], None]) -> Echoes:
+        return Echoes(on_frame)
+
+
+class FailingStore(MemoryStore):
+    """A store that is away while `failing`."""
+
+    failing = False
+
+    async def append(self, session_id: str, term: int, entries: Any) -> None:
+        self._maybe_fail()
+        await super().append(session_id, term, entries)
+
+    async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
+        self._maybe_fail()
+        return await super().read(session_id, stream, after=after, limit=limit)
+
+    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+        self._maybe_fail()
+        return await super().delete(session_id, expect=expect, durable=durable)
+
+    def _maybe_fail(self) -> None:
+        if self.failing:
+            raise Unavailable("the store is away")
+
+
+class Answered:
+    """What one request to the edge was answered."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+
+    async def send(self, event: Any) -> None:
+        if event["type"] == "http.response.start":
+            assert self.status == 0, "an answer begins once"
+            self.status, self.headers = event["status"], dict(event["headers"])
+        else:
+            self.body += event["body"]
+
+
+async def ask(edge: Edge, verb: str, body: bytes = b"", **headers: str) -> Answered:
+    answered = Answered()
+    more = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    events = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> Any:
+        return next(events, None) or await asyncio.Event().wait()  # the client stays
+
+    await edge({"type": "http", "path": "/mcp", "method": verb, "headers": [*HEADERS, *more]}, receive, answered.send)
+    return answered
+
+
+@asynccontextmanager
+async def edge_on(store: MemoryStore, tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Edge, str]]:
+    clock = SystemClock()
+    sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
+    nothing = lambda: None  # noqa: E731 (a callback that does nothing)
+    host = Host(sessions, store, EchoesOnly(), Places(tmp_path), clock, HostSettings(), pause=nothing, resume=nothing)
+    await host.start()
+    edge = Edge(host, store, EdgeSettings(**settings))
+    opened = await ask(edge, "POST", b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}')
+    yield edge, opened.headers[b"mcp-session-id"].decode()
+    await host.stop()
+
+
+async def test_a_session_that_cannot_be_deleted_now_is_not_half_gone(tmp_path: Path) -> None:
+    store = FailingStore()
+    async with edge_on(store, tmp_path) as (edge, session):
+        store.failing = True
+        refused = await ask(edge, "DELETE", mcp_session_id=session)
+        assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
+        store.failing = False
+        ping = b'{"jsonrpc":"2.0","id":2,"method":"ping"}'
+        assert (await ask(edge, "POST", ping, mcp_session_id=session)).status == 200
+        assert (await ask(edge, "DELETE", mcp_session_id=session)).status == 204
+
+
+async def test_an_answer_that_cannot_be_journaled_is_an_error_not_silence(tmp_path: Path) -> None:
+    store = FailingStore()
+    async with edge_on(store, tmp_path, answer="stream") as (edge, session):
+        store.failing = True
+        answered = await ask(edge, "POST", b'{"jsonrpc":"2.0","id":2,"method":"ping"}', mcp_session_id=session)
+    assert answered.status == 200
+    error = json.loads(answered.body.removeprefix(b"data: "))
+    assert (error["id"], "the store is away" in error["error"]["message"]) == (2, True)
+
+
+async def test_a_stream_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    store = FailingStore()
+    async with edge_on(store, tmp_path, answer="stream") as (edge, session):
+        answered = await ask(edge, "POST", b'{"jsonrpc":"2.0","id":2,"method":"ping"}', mcp_session_id=session)
+        event_id = answered.body.split(b"\n")[0].removeprefix(b"id: ").decode()
+        store.failing = True
+        resumed = await ask(edge, "GET", mcp_session_id=session, last_event_id=event_id)
+        assert (resumed.status, b"the store is away" in resumed.body) == (200, True)
+        store.failing = False
+        again = await ask(edge, "GET", mcp_session_id=session, last_event_id=event_id)
+        assert b'"method": "ping"' in again.body
+
+
+@pytest.mark.parametrize("seq", ["0", "77"])
+async def test_a_stream_that_is_not_kept_any_more_says_so(tmp_path: Path, seq: str) -> None:
+    store = MemoryStore()
+    async with edge_on(store, tmp_path, answer="stream") as (edge, session):
+        answered = await ask(edge, "POST", b'{"jsonrpc":"2.0","id":2,"method":"ping"}', mcp_session_id=session)
+        tag = answered.body.split(b"\n")[0].removeprefix(b"id: ").decode().split(".")[0]
+        resumed = await ask(edge, "GET", mcp_session_id=session, last_event_id=f"{tag}.1-99.1.{seq}")
+    assert (resumed.status, b"not kept any more" in resumed.body) == (200, True)
+
+
+async def test_the_end_of_a_stream_is_not_a_gap(tmp_path: Path) -> None:
+    async with edge_on(MemoryStore(), tmp_path, answer="stream") as (edge, session):
+        answered = await ask(edge, "POST", b'{"jsonrpc":"2.0","id":2,"method":"ping"}', mcp_session_id=session)
+        last = answered.body.split(b"\n\n")[1].split(b"\n")[0].removeprefix(b"id: ").decode()
+        resumed = await ask(edge, "GET", mcp_session_id=session, last_event_id=last)
+    assert (resumed.status, resumed.body) == (200, b"")
