@@ -30,6 +30,8 @@ def client(served: Served) -> McpClient:
     ("verb", "body", "headers", "status"),
     [
         ("PUT", PING, {}, 405),
+        ("POST", PING, {"Origin": "https://evil.example"}, 403),
+        ("POST", PING, {"Origin": "null"}, 403),
         ("POST", PING, {"Content-Type": "text/plain"}, 415),
         ("POST", PING, {"Accept": "application/json"}, 406),
         ("POST", PING, {"Mcp-Session-Id": None}, 400),

@@ -31,7 +31,7 @@ from .host import Host
 from .live import STANDALONE, Call, LiveSession
 from .patience import Patience
 from .problems import Problem, as_answer
-from .rules import PROTOCOL_VERSIONS, lost_before, wants
+from .rules import PROTOCOL_VERSIONS, is_local, lost_before, wants
 from .sse import EventId, event, parse_event_id, unnumbered
 from .streams import Outlet, Position, Stream
 
@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 SESSION: Final = b"mcp-session-id"
 VERSION: Final = b"mcp-protocol-version"
+ORIGIN: Final = b"origin"
 LAST_EVENT_ID: Final = b"last-event-id"
 PAGE: Final = 100
 
@@ -69,7 +70,8 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id: list[RequestId] = []  # filled in as soon as it is known, so that an error can name it
         try:
-            await self._verb(scope)(dict(scope["headers"]), receive, send, request_id)
+            headers = dict(scope["headers"])
+            await self._verb(scope, headers)(headers, receive, send, request_id)
         except HoldfastError as error:
             await send_answer(send, *as_answer(error, request_id[0] if request_id else None))
         except Exception:
@@ -77,7 +79,9 @@ class Edge:
             body = error_answer(request_id[0] if request_id else None, INTERNAL_ERROR, "internal error; see the log")
             await send_answer(send, 500, [], body)
 
-    def _verb(self, scope: Scope) -> Verb:
+    def _verb(self, scope: Scope, headers: dict[bytes, bytes]) -> Verb:
+        if ORIGIN in headers and not is_local(headers[ORIGIN].decode("latin-1")):
+            raise Problem(403, "pages of this origin may not use this server")
         if scope["path"] != self._settings.path:
             raise Problem(404, f"nothing is here; the MCP endpoint is {self._settings.path}")
         verb = self._verbs.get(scope["method"])
