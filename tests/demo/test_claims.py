@@ -57,6 +57,7 @@ def test_nothing_is_claimed_that_was_not_seen() -> None:
         ({"sent": (*GOOD.sent, Sent("tools/call", "cd34"))}, [SESSION]),
         ({"sent": GOOD.sent[:3]}, [SESSION]),
         ({"session": "cd34"}, [SESSION]),
+        ({"after": None, "last": None}, [SESSION, KEPT, GOES_ON]),
         ({"heard": None}, [HEARD]),
         ({"heard": Heard("error", "connection closed", -32000)}, [HEARD]),
         ({"before": Notes(("a", "lost"), 11)}, [KEPT]),

@@ -102,3 +102,31 @@ def test_colour_is_for_terminals_whose_owner_wants_it(tmp_path: Path, no_color: 
     )
     assert ran.returncode == 0, ran.stdout
     assert ("\033[" in ran.stdout) is coloured
+
+
+def test_a_server_that_does_not_stay_makes_the_demo_fail(tmp_path: Path) -> None:
+    """Somebody else kills the second server: what was claimed is not seen, and the demo says so."""
+    with performing(tmp_path) as process:
+        assert process.stdout is not None
+        while "same data directory" not in (line := process.stdout.readline()):
+            assert line, process.communicate()
+        [pid] = re.findall(r"holdfast serve, pid (\d+)", line)
+        os.kill(int(pid), signal.SIGKILL)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (1, ""), out
+    assert "failed" in out
+    false = re.findall(r"^  FALSE  (.*)$", out, re.MULTILINE)
+    assert "the call in flight was not met with silence" in false
+    assert "every note taken before the kill is there after it" in false
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_that_nobody_reads_to_its_end_still_ends_well(tmp_path: Path) -> None:
+    with performing(tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == ""
+    assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,7 @@ from .rules import Heard, Notes, Sent
 
 CONNECTS_WITHIN_S: Final = 30.0
 ANSWERS_WITHIN_S: Final = 20.0
+SILENT_FOR_S: Final = 10.0
 
 
 class _Request(Protocol):
@@ -105,23 +106,29 @@ async def connected(url: str, wire: Wire) -> AsyncIterator[NotesClient]:
     """Connect to the endpoint at `url`; end the session when the block ends.
 
     Raises:
-        Unavailable: The client could not connect.
+        Unavailable: The client could not connect or gave up, or the block failed; the message is that of the first
+            cause, which the client wraps in groups of errors.
     """
     # It logs session ids in full, and every retry while the server is away, which the demo tells better.
     for name in ("mcp", "httpx2"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    http = create_mcp_http_client()
-    http.event_hooks = {"request": [wire.asked], "response": [wire.answered]}
-    transport = streamable_http_client(url, http_client=http)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(http)
-        client = Client(transport, read_timeout_seconds=ANSWERS_WITHIN_S)
-        try:
+    try:
+        async with create_mcp_http_client() as http, AsyncExitStack() as stack:
+            http.timeout = SILENT_FOR_S  # also bounds the goodbye to a server that hangs, which waits 5 minutes else
+            http.event_hooks = {"request": [wire.asked], "response": [wire.answered]}
+            client = Client(streamable_http_client(url, http_client=http), read_timeout_seconds=ANSWERS_WITHIN_S)
             async with asyncio.timeout(CONNECTS_WITHIN_S):
                 await stack.enter_async_context(client)
-        except Exception as error:
-            raise Unavailable(f"the client could not connect to {url}: {error}") from error
-        yield NotesClient(client)
+            yield NotesClient(client)
+    except Exception as error:
+        cause = _first_cause(error)
+        raise Unavailable(str(cause) or f"the client ended with {type(cause).__name__}") from error
+
+
+def _first_cause(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _text(content: list[Any]) -> str:

@@ -80,7 +80,7 @@ def _nobody_initialized(seen: Observed) -> Claim:
     later = seen.sent[seen.sent_before :] if seen.sent_before is not None else ()
     opened = [sent.method for sent in seen.sent].count("initialize")
     sessions = {sent.session for sent in later}
-    holds = seen.session is not None and opened == 1 and sessions == {seen.session}
+    holds = seen.after is not None and seen.session is not None and opened == 1 and sessions == {seen.session}
     names = ", ".join(sorted("none" if name is None else redacted(name) for name in sessions)) or "none"
     evidence = f"{opened} initialize in all; after the kill {len(later)} requests, session {names}"
     return Claim("the same client went on in the same session, without a new initialize", holds, evidence)
