@@ -25,13 +25,16 @@ PYTEST = $(WITH_NODE) $(BIN)/python -m pytest
 SHELL := /bin/bash
 export PYTHON
 
-.PHONY: help serve setup test fast check lint house campaign bench bench-peers bench-erlang constraints
+.PHONY: help serve demo setup test fast check lint house campaign bench bench-peers bench-erlang constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 serve: $(STAMP)serve ## host the example server with durable sessions on http://127.0.0.1:8000/mcp (HOST=, PORT=, DATA=)
 	@exec $(BIN)/holdfast serve --host $(HOST) --port $(PORT) --data $(DATA) -- $(BIN)/python examples/notes_server.py
+
+demo: $(STAMP)serve ## watch a session live on while its server is killed and started again
+	@exec $(BIN)/holdfast demo
 
 setup: $(STAMP)setup ## only the virtual environment, so that .venv/bin/holdfast runs (PYTHON= chooses which Python)
 	@echo "Ready: $(BIN)/holdfast"
