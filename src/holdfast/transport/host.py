@@ -73,7 +73,7 @@ class Host:
         self.now = clock.now
         self.term = 0
         self.journaler = Journaler(journal, pause=pause, resume=resume)
-        self.draining = False
+        self.draining = self.drained = False
         self._live: dict[str, LiveSession] = {}
         self._adopting: dict[str, asyncio.Task[LiveSession | HoldfastError]] = {}
         self._count = 0
@@ -95,12 +95,17 @@ class Host:
             periodic.start()
 
     async def drain(self) -> None:
-        """Refuse new requests, wait a bounded while for calls in flight, then end every connection with `retry`."""
+        """Open no more sessions, wait a bounded while for calls to end, then end every connection with `retry`.
+
+        What clients still ask over connections they have is served meanwhile: some ask once more before they can use
+        the answer they were waiting for.
+        """
         self.draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
-                for live in list(self._live.values()):
-                    await live.idle()
+                while busy := [live for live in self._live.values() if live.calls]:
+                    await busy[0].idle()
+        self.drained = True
         for live in self._live.values():
             live.interrupt("the server is shutting down; this call was not answered, call again")
         await self.journaler.flushed()

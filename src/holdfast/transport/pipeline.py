@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from ..model import HoldfastError, Misused, NotFound, Unavailable
+from ..model import HoldfastError, Misused, NotFound, Refused, Unavailable
 from ..model.jsonrpc import (
     GAP,
     INTERNAL_ERROR,
@@ -42,6 +42,7 @@ VERSION: Final = b"mcp-protocol-version"
 ORIGIN: Final = b"origin"
 LAST_EVENT_ID: Final = b"last-event-id"
 PAGE: Final = 100
+SHUTTING_DOWN: Final = "the server is shutting down; try again"
 
 Push: TypeAlias = Callable[[bytes], Awaitable[None]]
 Verb: TypeAlias = Callable[[dict[bytes, bytes], Receive, Send, list[RequestId]], Awaitable[None]]
@@ -120,16 +121,16 @@ class Edge:
         if message.method != "initialize" or not message.is_request:
             raise Problem(400, "send the Mcp-Session-Id that initialize answered; without one, initialize first")
         if self._host.draining:
-            raise Problem(503, "the server is shutting down; try again", headers=[(b"retry-after", b"1")])
+            raise Refused(SHUTTING_DOWN, wait_s=1.0)
         session_id, answer = await self._host.open(message, body)
         await send_answer(send, 200, [(SESSION, session_id.encode())] if session_id else [], answer)
 
     async def _request(self, live: LiveSession, message: Message, body: bytes, receive: Receive, send: Send) -> None:
         if message.method == "initialize":
             raise Misused("this session is initialized; initialize a new one without Mcp-Session-Id")
-        if self._host.draining:
-            raise Problem(503, "the server is shutting down; try again", headers=[(b"retry-after", b"1")])
         await self._host.ready(live)
+        if self._host.drained:
+            raise Refused(SHUTTING_DOWN, wait_s=1.0)
         call = live.begin(message, body)
         self._bound_wait(live, call)
         live.upstream.send(one_line(body))
