@@ -67,14 +67,17 @@ def all_seen(connections: Iterable[Connection]) -> Iterator[Seen]:
 class Call:
     """One request for a tool or of another method.
 
-    `text` is what the tool will say if that is known, `steps` how often it speaks of its progress before. `lifetime` is
-    that of the server which surely took it, and answered it or opened its stream; or None.
+    `text` is what the tool will say if that is known, `steps` how often it speaks of its progress before, `file` what
+    it writes. `sent` is the state of the world then. `lifetime` is that of the server which surely took it, and
+    answered it or opened its stream; or None.
     """
 
     id: int | str
     tool: str
     text: str | None = None
     steps: int = 0
+    file: str | None = None
+    sent: int = 0
     lifetime: int | None = None
     status: int | None = None
     answer: bytes | None = None
@@ -116,6 +119,11 @@ class SessionLog:
     def changes_asked(self) -> int:
         """How often the worker may have been made to say that its tools changed."""
         return sum(call.tool == "changed" for call in self.calls)
+
+    @property
+    def crashed(self) -> bool:
+        """Whether its worker was made to end while the server went on."""
+        return any(call.tool == "crash" for call in self.calls)
 
 
 @dataclass(slots=True)

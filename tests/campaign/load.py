@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from .world import World
 
 SESSIONS_MAX: Final = 3
 STREAMS_MAX: Final = 3
+CRASHES_MAX: Final = 2
 LEVELS: Final = ("debug", "info", "notice", "warning", "error")
 INITIALIZE: Final[dict[str, Any]] = {
     "protocolVersion": PROTOCOL,
@@ -40,7 +42,8 @@ class Client:
         self._threads: list[threading.Thread] = []
         self._acts: dict[Callable[[Talk], None], int] = {
             self._count: 4, self._echo: 4, self._large: 1, self._write: 2, self._changed: 2, self._set_level: 1,
-            self._subscribe: 2, self._progress: 4, self._sleep: 1, self._log: 2, self._listen: 2, self._delete: 1,
+            self._subscribe: 2, self._progress: 4, self._sleep: 1, self._log: 2, self._listen: 2, self._question: 1,
+            self._crash: 1, self._delete: 1,
         }  # fmt: skip
 
     def run(self) -> None:
@@ -72,6 +75,7 @@ class Client:
             return
         if reply.status == 200 and reply.session is not None and "result" in reply.json():
             log.id = reply.session
+            self._world.note("initialize answered")
             self._talks.append(talk)
             self._confirm(talk)
         else:
@@ -88,6 +92,7 @@ class Client:
             return
         if reply.status == 202:
             talk.log.initialized = Fate.ACKNOWLEDGED
+            self._world.note("initialized answered")
         else:
             talk.refused("notifications/initialized", reply)
 
@@ -105,6 +110,7 @@ class Client:
             return
         if reply.status in (204, GONE):
             talk.log.deleted = Fate.ACKNOWLEDGED
+            self._world.note("delete answered")
         else:
             talk.refused("DELETE", reply)
 
@@ -123,7 +129,6 @@ class Client:
 
     def _write(self, talk: Talk) -> None:
         name, text = f"file{talk.number()}", f"{talk.log.token} wrote {talk.number()}"
-        self._world.note("write sent")
         if talk.call("write", "written", name=name, text=text).is_done:
             talk.log.files[name] = text
 
@@ -133,16 +138,19 @@ class Client:
     def _set_level(self, talk: Talk) -> None:
         level = self._chance.choice(LEVELS)
         talk.log.levels.add(level)
+        self._world.note("change sent")
         if talk.ask("logging/setLevel", {"level": level}).is_done:
             talk.log.levels = {level}
+            self._world.note("change answered")
 
     def _subscribe(self, talk: Talk) -> None:
         wanted = self._chance.random() < 0.7
         uri = f"probe:///{talk.log.token}/{self._chance.randrange(6)}"
         talk.log.subscriptions.setdefault(uri, {False}).add(wanted)
-        self._world.note("subscribe sent")
+        self._world.note("change sent")
         if talk.ask("resources/subscribe" if wanted else "resources/unsubscribe", {"uri": uri}).is_done:
             talk.log.subscriptions[uri] = {wanted}
+            self._world.note("change answered")
 
     def _progress(self, talk: Talk) -> None:
         steps, pause_s = self._chance.randint(1, 40), self._chance.choice((0, 0, 0.002, 0.02))
@@ -157,13 +165,23 @@ class Client:
         text, pause_s = f"{talk.log.token} logs {talk.number()}", self._chance.choice((0, 0.01))
         self._beside(partial(talk.call, "log", "logged", text=text, pause=pause_s))
 
+    def _question(self, talk: Talk) -> None:
+        """Have the server ask us something; it can keep only one question in mind."""
+        if talk.asking is None or not talk.asking.is_alive():
+            text = json.dumps({"content": talk.log.token})
+            call = partial(talk.call, "ask", text, text=f"{talk.log.token} asks")
+            talk.asking = self._start(call)
+
+    def _crash(self, talk: Talk) -> None:
+        """End the worker alone, seldom enough that the session lives on."""
+        crashes = sum(call.tool == "crash" for call in talk.log.calls)
+        if crashes < CRASHES_MAX and self._chance.random() < 0.3:
+            self._world.note("crash sent")
+            talk.call("crash")
+
     def _listen(self, talk: Talk) -> None:
         if talk.listening is None:
-            talk.listening = threading.Thread(
-                target=partial(talk.listen, forget=self._chance.random() < 0.3), daemon=True
-            )
-            self._threads.append(talk.listening)
-            talk.listening.start()
+            talk.listening = self._start(partial(talk.listen, forget=self._chance.random() < 0.3))
 
     def _beside(self, act: Callable[[], object]) -> None:
         """Act in a thread of its own while the client goes on; in this one when enough do."""
@@ -171,6 +189,11 @@ class Client:
         if len(running) >= STREAMS_MAX + len(self._talks):
             act()
             return
+        self._threads = running
+        self._start(act)
+
+    def _start(self, act: Callable[[], object]) -> threading.Thread:
         thread = threading.Thread(target=act, daemon=True)
-        self._threads = [*running, thread]
+        self._threads.append(thread)
         thread.start()
+        return thread

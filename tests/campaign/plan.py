@@ -11,15 +11,21 @@ ADOPTING_S_MAX: Final = 0.3
 AT_ONCE_S_MAX: Final = 0.02
 MOMENTS: Final = (
     "initialize sent",
+    "initialize answered",
     "initialized sent",
+    "initialized answered",
     "stream opened",
     "event seen",
+    "stream answered",
     "delete sent",
+    "delete answered",
     "listening",
-    "subscribe sent",
-    "write sent",
-    "resume sent",
+    "change sent",
+    "change answered",
+    "crash sent",
 )
+"""What a kill may follow at once: something is on its way, or the client has just been told that it is kept."""
+RESUMING: Final = "resume sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,9 @@ def crashes(seed: int) -> Plan:
     """Return a plan of one kill, or of two of which the second comes while the restarted server adopts sessions."""
     chance = random.Random(seed)
     at_random = End(chance.uniform(0, LOAD_S_MAX))
-    at_once = End(chance.uniform(0, AT_ONCE_S_MAX), chance.choice(MOMENTS[:-1]), chance.randint(1, 12))
-    adopting = chance.choice((End(chance.uniform(0, ADOPTING_S_MAX)), End(at_once.delay_s, "resume sent", at_once.nth)))
-    return Plan(seed, {0: (at_random,), 1: (at_once,), 2: (at_random, adopting)}.get(seed % 4, (at_random,)))
+    at_once = End(_soon(chance), chance.choice(MOMENTS), chance.randint(1, 8))
+    adopting = chance.choice((End(chance.uniform(0, ADOPTING_S_MAX)), End(_soon(chance), RESUMING, at_once.nth)))
+    return Plan(seed, ((at_random,), (at_once,), (at_random, adopting), (at_once,))[seed % 4])
 
 
 def stops(seed: int) -> Plan:
@@ -64,3 +70,8 @@ def stops(seed: int) -> Plan:
     stop = End(chance.uniform(0, LOAD_S_MAX), gentle=True)
     killed = End(chance.uniform(0, LOAD_S_MAX))
     return Plan(seed, (killed, stop) if seed % 3 == 2 else (stop,))
+
+
+def _soon(chance: random.Random) -> float:
+    """Return a delay of which a third is none at all, a third within a commit, and a third within an answer."""
+    return chance.choice((0.0, chance.uniform(0, AT_ONCE_S_MAX / 10), chance.uniform(0, AT_ONCE_S_MAX)))

@@ -13,6 +13,7 @@ from typing import Any, Final
 from .evidence import Call, Connection, Fate, Found, Replay, Seen, SessionLog, all_seen, place_of
 
 INTERRUPTED: Final = -32050
+UNKEPT: Final = -32052
 STANDALONE: Final = "0"
 LIST_CHANGED: Final = "notifications/tools/list_changed"
 
@@ -79,8 +80,9 @@ def every_answer_is_the_one_to_its_request(log: SessionLog, found: Found) -> Ite
         if answer.get("id") != call.id or type(answer.get("id")) is not type(call.id):
             yield f"an answer to {call.tool} {call.id!r}; found one to {answer.get('id')!r}"
         if "error" in answer:
-            interrupted = answer["error"]["code"] == INTERRUPTED
-            if not interrupted:
+            # The journal of a session goes with it, so what is said just then cannot be kept.
+            allowed = {INTERRUPTED} if log.deleted is Fate.UNSAID else {INTERRUPTED, UNKEPT}
+            if answer["error"]["code"] not in allowed:
                 yield f"a result of {call.tool} {call.id!r}, or that it was interrupted; found {answer['error']}"
         elif call.text is not None and call.said != call.text:
             yield f"{call.tool} {call.id!r} to say {call.text[:80]!r}; it said {str(call.said)[:80]!r}"
@@ -88,6 +90,8 @@ def every_answer_is_the_one_to_its_request(log: SessionLog, found: Found) -> Ite
 
 def counts_of_one_process_rise(log: SessionLog, found: Found) -> Iterator[str]:
     """Calls are counted one after the other, so a count that was done twice, or in two processes, shows."""
+    if log.crashed:  # then there were two processes
+        return
     counts = [(call.lifetime, int(call.said)) for call in log.calls if call.tool == "count" and call.said]
     certain = [(lifetime, count) for lifetime, count in counts if lifetime is not None]
     for (lifetime, before), (then, after) in pairwise(certain):
@@ -184,12 +188,13 @@ def no_message_is_on_a_stream_where_it_does_not_belong(log: SessionLog, found: F
             if not _belongs(message, log.token, stream, number):
                 yield f"only messages of this session on stream {stream}; found {event.data[:120]!r}"
             if message.get("method") == "notifications/message":
-                text = message["params"]["data"]
+                text = str(message["params"]["data"])
                 if logged.setdefault(text, event.id) != event.id:
                     yield f"each message on one stream once; {text!r} is {logged[text]} and {event.id}"
-    changes = [event for replay in found.replays.get(STANDALONE, [])[:1] for event in replay.events if event.data]
-    if len([event for event in changes if event.message["method"] == LIST_CHANGED]) > log.changes_asked + 1:
-        yield f"at most {log.changes_asked} changes, and the survey's own; found {len(changes)}"
+    said = [event.message for replay in found.replays.get(STANDALONE, [])[:1] for event in replay.events if event.data]
+    changes = sum(message.get("method") == LIST_CHANGED for message in said)
+    if changes > log.changes_asked + 1:
+        yield f"at most {log.changes_asked} changes, and the survey's own; found {changes}"
 
 
 def nobody_resumes_the_stream_of_another_session(log: SessionLog, found: Found) -> Iterator[str]:
@@ -228,7 +233,24 @@ def is_alive(found: Found) -> bool:
     return set(found.statuses) == {200}
 
 
-# -- what concerns all sessions of a run
+# -- what concerns a stop, and all sessions of a run
+
+
+def a_stop_answers_what_it_took(log: SessionLog, found: Found, last: int) -> Iterator[str]:
+    """Whatever the server that was stopped under state `last` took on is answered by it, for none of it takes long.
+
+    But for what asks us: the server accepts no more connections, so our answer may come too late.
+    """
+    if log.deleted is not Fate.UNSAID:
+        return
+    for call in (call for call in log.calls if call.sent >= last):
+        taken = (
+            any(connection.events for connection in call.connections) or found.files.get(call.file or "") is not None
+        )
+        if taken and call.answer is None:
+            yield f"an answer to {call.tool} {call.id!r} before the stop; there was none"
+        elif call.answer is not None and not call.is_done and not log.crashed and call.tool != "ask":
+            yield f"a result of {call.tool} {call.id!r} before the stop; found {call.answer!r}"
 
 
 def terms_rise(logs: Iterable[SessionLog]) -> Iterator[str]:
@@ -280,8 +302,8 @@ def _belongs(message: dict[str, Any], token: str, stream: str, number: int | str
     method, params = message.get("method"), message.get("params", {})
     if method == "notifications/progress":
         return bool(params["progressToken"] == f"{token}/{str(number).removeprefix('r')}")
-    if method == "notifications/message":
-        return bool(params["data"].startswith(token + " "))
+    if method in ("notifications/message", "elicitation/create"):
+        return str(params.get("data", params.get("message"))).startswith(token + " ")
     if method is not None:
         return bool(method == LIST_CHANGED and stream == STANDALONE)
     return stream != STANDALONE or not message

@@ -64,6 +64,8 @@ def run(plan: Plan, folder: Path) -> Outcome:
         found, own = surveyed(served, logs, plan.seed)
         outcome.violations += _of_the_machine(served, logs, found, own)
         outcome.violations += _of_the_end(served)
+        if plan.ends[-1].gentle:
+            outcome.violations += _of_the_stop(logs, found, last=2 * len(plan.ends) - 2)
     _add_up(outcome, logs, found)
     outcome.seconds = time.monotonic() - began
     return outcome
@@ -118,6 +120,12 @@ def _of_the_end(served: Served) -> Iterator[str]:
     yield from disk.flaws_of_journal(served.data)
     if "Traceback" in served.log:
         yield f"a log without tracebacks; found {served.log[served.log.index('Traceback') :][:3000]}"
+
+
+def _of_the_stop(logs: Sequence[SessionLog], found: dict[str, Found], last: int) -> Iterator[str]:
+    for log in (log for log in logs if log.id is not None):
+        for flaw in rules.a_stop_answers_what_it_took(log, found[log.token], last):
+            yield f"session {log.shown}: {flaw}"
 
 
 def _add_up(outcome: Outcome, logs: Sequence[SessionLog], found: dict[str, Found]) -> None:

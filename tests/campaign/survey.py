@@ -74,7 +74,7 @@ class Surveyor:
                 found.strange = reply.status
         assert log.id is not None
         place = folder_of(self.served.data, log.id) / "work"
-        found.files = {name: _text(place / name) for name in log.files}
+        found.files = {call.file: _text(place / call.file) for call in log.calls if call.file is not None}
 
     def _finished(self, log: SessionLog, seen: list[Seen]) -> Iterator[Replay]:
         """Resume a stream from its first, some and its last known event; each replay ends by itself."""

@@ -55,8 +55,9 @@ class Talk:
     port: int
     log: SessionLog
     gentle: bool
-    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     listening: threading.Thread | None = None
+    asking: threading.Thread | None = None
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def number(self) -> int:
         """Return a number that this session has not used."""
@@ -72,7 +73,9 @@ class Talk:
         params = {"name": tool, "arguments": arguments}
         if steps:
             params["_meta"] = {"progressToken": f"{self.log.token}/{number}"}
-        return self._request("tools/call", params, Call(number if number % 2 else f"r{number}", tool, text, steps))
+        call = Call(number if number % 2 else f"r{number}", tool, text, steps)
+        call.file = arguments.get("name")
+        return self._request("tools/call", params, call)
 
     def ask(self, method: str, params: dict[str, Any]) -> Call:
         """Send another request than a tool's."""
@@ -80,7 +83,7 @@ class Talk:
 
     def _request(self, method: str, params: dict[str, Any], call: Call) -> Call:
         self.log.calls.append(call)
-        before = self.world.state
+        call.sent = before = self.world.state
         try:
             reply = self.http().request(method, params, id=call.id)
             call.status = reply.status
@@ -106,6 +109,7 @@ class Talk:
             for event in read_events(reply):
                 connection.events.append(event)
                 self._note(call, event, before)
+                self._reply(event)
             if call.answer is not None or connection.last_id is None or not self.world.wait_up():
                 return
             resumed = self._resume(connection.last_id)
@@ -120,6 +124,20 @@ class Talk:
             call.lifetime = self._certain(before)
         elif "method" not in event.message:
             call.answer = event.data
+            self.world.note("stream answered")
+
+    def _reply(self, event: Seen) -> None:
+        """Answer a question of the server with the session's token, as the person at the client would."""
+        message = event.message or {}
+        if "method" not in message or "id" not in message:
+            return
+        before = self.world.state
+        try:
+            reply = self.http().post({"jsonrpc": "2.0", "id": message["id"], "result": {"content": self.log.token}})
+            if reply.status != 202:
+                self.refused("an answer to a question", reply)
+        except BROKEN as error:
+            self.broke("an answer to a question", before, error)
 
     def _resume(self, last_id: str) -> Reply | None:
         """Ask for the rest of a stream until some server answers; None when there will be none any more."""
@@ -148,6 +166,7 @@ class Talk:
                 for event in read_events(reply):
                     connection.events.append(event)
                     self.world.note("event seen")
+                    self._reply(event)
                 last_id = connection.last_id
             except BROKEN as error:
                 self.broke("listening", before, error)
