@@ -365,6 +365,54 @@ async def test_expire_due_returns_what_it_deleted_each_once(sessions: Sessions, 
     assert sorted(session.metadata["n"] for session in gone) == list(range(10))
 
 
+async def test_a_late_sweep_leaves_what_others_may_have_used(sessions: Sessions, clock: ManualClock) -> None:
+    """R-STO-5."""
+    await sessions.create(id="s", timeout=10)
+    clock.advance(12.9)
+    assert await sessions.expire_due(late_s=3) == []
+    assert not await is_there(sessions, "s")
+    clock.advance(0.1)
+    assert [session.id for session in await sessions.expire_due(late_s=3)] == ["s"]
+
+
+async def test_a_late_sweep_shows_nothing_that_is_too_old(sessions: Sessions, clock: ManualClock) -> None:
+    """R-MGR-3, R-STO-5."""
+    await sessions.create(id="s", timeout=None, max_age=10)
+    clock.advance(10)
+    assert await sessions.expire_due(late_s=3) == []
+    assert not await is_there(sessions, "s")
+    with pytest.raises(NotFound):
+        await sessions.adopt("s", 1, late_s=3)
+    clock.advance(3)
+    assert len(await sessions.expire_due(late_s=3)) == 1
+
+
+async def test_a_sweep_expires_by_the_moment_it_is_given(sessions: Sessions, clock: ManualClock) -> None:
+    """R-MGR-5, R-STO-5: what expired since the caller told its uses waits for the next sweep."""
+    await sessions.create(id="s", timeout=10)
+    told_at = clock.now() + 9
+    clock.advance(11)
+    assert await sessions.expire_due(now=told_at) == []
+    assert await sessions.expire_due(now=told_at + 3, late_s=3) == []
+    assert len(await sessions.expire_due(now=told_at + 1)) == 1
+
+
+async def test_a_late_owner_adopts_what_the_one_before_may_have_used(sessions: Sessions, clock: ManualClock) -> None:
+    """R-STO-5."""
+    session = await sessions.create({"n": 0}, timeout=10)
+    clock.advance(12.9)
+    with pytest.raises(NotFound):
+        await sessions.adopt(session.id, 1)
+    adopted = await sessions.adopt(session.id, 1, late_s=3)
+    assert (adopted.term, adopted.last_accessed) == (1, session.created_at)
+    assert not await is_there(sessions, session.id)
+    await sessions.record_use(session.id, clock.now(), timeout=10)
+    assert (await sessions.get(session.id)).metadata == {"n": 0}
+    clock.advance(13)
+    with pytest.raises(NotFound):
+        await sessions.adopt(session.id, 2, late_s=3)
+
+
 async def test_a_clock_that_is_behind_lowers_no_access(url: str) -> None:
     """R-MGR-3."""
     ahead, behind = ManualClock(1000.0), ManualClock(900.0)

@@ -35,6 +35,27 @@ def test_expired_means_idle_for_the_timeout_or_as_old_as_allowed(
     assert rules.is_expired(record, NOW) is expired
 
 
+@pytest.mark.parametrize(
+    ("timeout", "max_age", "after_s", "expired"),
+    [
+        (10.0, None, 10.0, False),
+        (10.0, None, 12.9, False),
+        (10.0, None, 13.0, True),
+        (0.0, None, 0.0, True),
+        (None, 10.0, 10.0, True),
+        (9.0, 10.0, 9.5, False),
+        (9.0, 10.0, 10.0, True),
+    ],
+)
+def test_lateness_is_granted_to_accesses_only(
+    timeout: float | None, max_age: float | None, after_s: float, expired: bool
+) -> None:
+    """R-STO-5, R-MGR-3: no access extends a timeout of 0 or the greatest age."""
+    record = record_of("s", timeout=timeout, max_age=max_age)
+    assert rules.is_expired(record, NOW + after_s, 3.0) is expired
+    assert rules.is_gone(record, NOW + after_s, 3.0) is expired
+
+
 @given(LIVES, LIVES, SECONDS, SECONDS)
 def test_what_is_expired_stays_expired(
     timeout: float | None, max_age: float | None, after_s: float, later_s: float

@@ -229,20 +229,23 @@ class SessionManager(Generic[M]):
 
         return Session(await self._write(session_id, change, None, durable), self._decode)
 
-    async def adopt(self, session_id: str, term: int) -> Session[M]:
+    async def adopt(self, session_id: str, term: int, *, late_s: float = 0.0) -> Session[M]:
         """Make `term` the session's term, so that every owner with a lower one is refused; not an access.
 
+        With `late_s` a session idle for its timeout is adopted until that many seconds later, because the owner before
+        may have seen accesses that it did not write; `max_age` and a timeout of 0 are exact. For everything else such
+        a session stays expired until `record_use` tells of an access.
         It is written without fsync: the number itself was made durable when it was given out.
 
         Raises:
-            NotFound: It was never there, or is deleted, terminated or expired.
+            NotFound: It was never there, or is deleted, terminated or expired for `late_s` seconds.
             Moved: The stored term is higher. Nothing was written.
         """
 
         async def change(record: Record) -> Record:
             return _replaced(record, term=term)
 
-        return Session(await self._write(session_id, change, term, False, accesses=False), self._decode)
+        return Session(await self._write(session_id, change, term, False, late_s), self._decode)
 
     async def terminate(self, session_id: str, reason: str | None = None, *, term: int | None = None) -> Session[M]:
         """End the session for good, durably; `peek` shows it and the reason until its timeout is over.
@@ -306,9 +309,19 @@ class SessionManager(Generic[M]):
             count += len(gone)
         return count
 
-    async def expire_due(self, limit: int = _SWEEP_PAGE) -> Sessions[M]:
-        """Delete up to `limit` expired sessions and return them; of racing callers and processes one gets each."""
-        return [Session(record, self._decode) for record in await self._store.expire(self._clock.now(), limit=limit)]
+    async def expire_due(
+        self, limit: int = _SWEEP_PAGE, *, now: float | None = None, late_s: float = 0.0
+    ) -> Sessions[M]:
+        """Delete up to `limit` expired sessions and return them; of racing callers and processes one gets each.
+
+        Expired means at `now`, seconds since the epoch, at least `late_s` seconds ago. A caller that has told its uses
+        up to a moment passes that moment, so that nothing it uses expires in between. It passes as `late_s` how late
+        others write theirs, so that none of these shortens a life. What has expired less than `late_s` ago stays
+        stored, and is `NotFound` all the same.
+        """
+        moment = self._clock.now() if now is None else now
+        gone = await self._store.expire(moment - late_s, limit=limit)
+        return [Session(record, self._decode) for record in gone]
 
     async def _write(
         self,
@@ -316,14 +329,19 @@ class SessionManager(Generic[M]):
         change: Callable[[Record], Awaitable[Record]],
         term: int | None,
         durable: bool,
-        *,
-        accesses: bool = True,
+        adopting_late_s: float | None = None,
     ) -> Record:
+        """Write what `change` makes of the record; an access, unless it is an owner adopting it, so many seconds late.
+
+        Raises:
+            NotFound, Moved, Conflict: As `update`. Nothing was written.
+        """
+        accesses, late_s = adopting_late_s is None, adopting_late_s or 0.0
         await self._locks.acquire(session_id)
         try:
             for attempt in range(TRIES_MAX):
                 record = await self._store.get(session_id)
-                if record is None or rules.is_gone(record, self._clock.now()):
+                if record is None or rules.is_gone(record, self._clock.now(), late_s):
                     raise _not_found(session_id)
                 if term is not None and record.term > term:
                     raise Moved(
@@ -331,7 +349,7 @@ class SessionManager(Generic[M]):
                     )
                 changed = await change(record)
                 now = self._clock.now()
-                if rules.is_gone(record, now):
+                if rules.is_gone(record, now, late_s):
                     # It ended while `fn` ran, unless it was accessed meanwhile: the next look decides.
                     continue
                 changed = rules.next_version(changed, now if accesses else record.last_accessed)

@@ -21,14 +21,20 @@ TOMBSTONE_S_MAX: Final = 86_400.0
 _replaced: Final = msgspec.structs.replace
 
 
-def is_gone(record: Record, now: float) -> bool:
+def is_gone(record: Record, now: float, late_s: float = 0.0) -> bool:
     """Tell whether nobody may use the session any more: it is terminated or expired."""
-    return record.state != "active" or is_expired(record, now)
+    return record.state != "active" or is_expired(record, now, late_s)
 
 
-def is_expired(record: Record, now: float) -> bool:
-    """Tell whether the session has been idle for its timeout, or has reached its greatest age."""
+def is_expired(record: Record, now: float, late_s: float = 0.0) -> bool:
+    """Tell whether the session has been idle for its timeout, or has reached its greatest age.
+
+    With `late_s` it must have been idle for that much longer: another process may know of accesses that are not
+    written yet. No access extends a timeout of 0 or the greatest age, so these are exact all the same.
+    """
     timeout = record.timeout
+    if timeout:
+        timeout += late_s
     return (timeout is not None and now - record.last_accessed >= timeout) or (
         record.max_age is not None and now - record.created_at >= record.max_age
     )
