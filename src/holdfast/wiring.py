@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from .stores.url import open_store
 from .transport.host import Host
 from .transport.pipeline import Edge
 from .transport.places import Places
+
+_log = logging.getLogger(__name__)
 
 
 class Parts(NamedTuple):
@@ -53,4 +56,7 @@ async def assembled(settings: ServeSettings, places: Path) -> AsyncIterator[Part
         try:
             yield Parts(Edge(host, store, settings.edge), host)
         finally:
-            await shielded(host.stop(), within_s=30.0, name="stop the host")
+            try:
+                await shielded(host.stop(), within_s=30.0, name="stop the host")
+            except TimeoutError as error:
+                _log.error("what is left is killed: %s", error)

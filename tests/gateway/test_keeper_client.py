@@ -153,7 +153,7 @@ async def test_a_keeper_that_never_reads_is_given_up_and_another_follows(tmp_pat
         os.kill(parent_of(worker.pid), signal.SIGSTOP)
         for _ in range(80):
             worker.send(b"x" * 2**20)
-        assert "stopped reading" in (await heard.exit()).why
+        assert "too slow in reading" in (await heard.exit()).why
         again, heard_again = await spawned(workers, tmp_path / "one")
         assert not alive(worker.pid)
         again.send(b"1")

@@ -33,6 +33,7 @@ def client(served: Served) -> McpClient:
         ("POST", PING, {"Origin": "https://evil.example"}, 403),
         ("POST", PING, {"Origin": "null"}, 403),
         ("POST", PING, {"Content-Type": "text/plain"}, 415),
+        ("POST", PING, {"Content-Type": "application/jsonp"}, 415),
         ("POST", PING, {"Accept": "application/json"}, 406),
         ("POST", PING, {"Mcp-Session-Id": None}, 400),
         ("POST", PING, {"Mcp-Session-Id": "f" * 32}, 404),
@@ -45,6 +46,7 @@ def client(served: Served) -> McpClient:
         ("GET", None, {"Accept": "application/json"}, 406),
         ("GET", None, {"Last-Event-ID": "nonsense"}, 400),
         ("GET", None, {"Last-Event-ID": "00000000.0.1.1"}, 400),
+        ("GET", None, {"Last-Event-ID": "00000000.9999999999999999999.1.1"}, 400),
         ("GET", None, {"Mcp-Session-Id": None}, 400),
         ("DELETE", None, {"Mcp-Session-Id": "unknown"}, 404),
     ],
@@ -73,6 +75,17 @@ def test_an_id_in_flight_is_not_used_twice(client: McpClient) -> None:
         second = client.request("tools/call", {"name": "echo", "arguments": {"text": "a"}}, id="twice")
         assert second.status == 400
         assert first.messages()[-1]["id"] == "twice"
+
+
+@pytest.mark.parametrize("place", ["999999999999999999", "0"])
+def test_an_event_id_that_was_never_given_out_is_no_trouble(client: McpClient, place: str) -> None:
+    """R-SEC-3."""
+    with client.request("tools/call", {"name": "log", "arguments": {"text": "a"}}) as reply:
+        tag = str(next(reply.events()).id).split(".")[0]
+    for event_id in (f"{tag}.{place}-{place}.{place}.{place}", f"{tag}.0.{place}.{place}"):
+        with client.get(event_id) as stream:
+            assert stream.status == 200
+        assert client.call("echo", text="still here") == "still here"
 
 
 def test_pretty_printed_json_is_one_message(client: McpClient) -> None:

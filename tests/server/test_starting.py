@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -51,6 +53,25 @@ def test_no_more_sessions_than_may_exist(tmp_path: Path) -> None:
         assert served.client().request("initialize", {}).status == 503
         one.delete()
         assert served.opened().call("echo", text="room") == "room"
+
+
+def test_sessions_that_expired_while_nobody_served_make_no_room_twice(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--max-sessions", "2", "--session-timeout", "1s", command=PROBE) as served:
+        served.opened(), served.opened()
+        served.kill()
+        with contextlib.closing(sqlite3.connect(served.data / "sessions.db")) as database:
+            database.execute("UPDATE sessions SET last_accessed = last_accessed - 1000")
+            database.commit()
+        served.start()
+        served.opened(), served.opened()
+        assert served.client().request("initialize", {}).status == 503
+
+
+def test_a_mistake_inside_the_data_directory_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sessions").write_text("a file")
+    result = holdfast("serve", "--port", str(free_port()), "--data", "data", "--", "true", cwd=tmp_path)
+    is_one_line_saying(result, "sessions", "--data")
 
 
 def test_no_more_servers_start_at_once_than_may(tmp_path: Path) -> None:

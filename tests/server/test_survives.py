@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import sqlite3
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,8 +106,7 @@ def test_an_answer_in_the_journal_outlives_the_server(served: Served) -> None:
     assert [event.message for event in client.get(opening.id).events()] == [answer.message]
 
 
-def test_a_stream_that_was_never_seen_to_open_is_not_silent_either(served: Served) -> None:
-    """The connection breaks before anything arrives; the GET stream of the next server still works."""
+def test_a_get_stream_goes_on_with_the_next_server(served: Served) -> None:
     client = served.opened()
     with client.get() as stream:
         opening = next(stream.events())
@@ -132,6 +137,25 @@ def test_a_crash_ends_a_stream_with_the_same_error(served: Served) -> None:
         last = list(events)[-1].message
     assert (last["id"], last["error"]["code"]) == ("p", INTERRUPTED)
     assert list(client.get(opening.id).events())[-1].message == last
+
+
+def test_a_keeper_that_dies_is_no_crash_of_the_server_behind_it(served: Served) -> None:
+    """R-KEE-3: sessions survive, however often; workers are started again."""
+    client = served.opened()
+    for _ in range(6):
+        before = client.call("pid")
+        kill_keeper(served)
+        eventually(lambda before=before: client.call("pid") not in (before, None))  # type: ignore[misc]  # a default binds
+    assert client.call("echo", text="still here") == "still here"
+
+
+def kill_keeper(served: Served) -> None:
+    """End the keeper of a server as a crash would."""
+    assert served.process is not None
+    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
+    for pid in children:
+        if b"holdfast_keeper" in (Path("/proc") / pid / "cmdline").read_bytes():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def test_five_crashes_in_a_minute_end_the_session(served: Served) -> None:
@@ -194,6 +218,7 @@ def test_a_worker_that_does_not_start_again_is_an_error_not_a_lost_session(serve
     reply = client.request("ping")
     assert (reply.status, "told to fail" in reply.json()["error"]["message"]) == (503, True)
     (place / "fail").unlink()
+    eventually(lambda: client.request("ping").status == 200)  # not tried again at once, but soon
     assert client.call("echo", text="back") == "back"
 
 
@@ -207,6 +232,71 @@ def test_what_a_worker_left_behind_ends_with_its_server(served: Served) -> None:
     assert strays[1].exists()
     served.kill()
     eventually(lambda: not strays[1].exists())
+
+
+def test_a_stop_does_not_wait_for_a_worker_that_starts(tmp_path: Path) -> None:
+    slow = (sys.executable, "-c", "import sys; sys.stdin.read()")
+    with serving(tmp_path / "data", command=slow) as served:
+        replies: list[int] = []
+        asking = threading.Thread(target=lambda: replies.append(served.client().request("initialize", {}).status))
+        asking.start()
+        eventually(lambda: list((served.data / "sessions").iterdir()))
+        assert served.terminate() == 0
+        asking.join()
+    assert replies == [503]
+
+
+def test_a_stop_answers_what_it_cannot_wait_for(served: Served) -> None:
+    """Drain is bounded; what is left then is told."""
+    client = served.opened()
+    with client.request("tools/call", call_params("mute"), id="m") as reply:
+        events = reply.events()
+        opening = next(events)
+        assert served.terminate() == 0
+        last = list(events)[-2:]
+    assert last[0].message["error"]["code"] == INTERRUPTED
+    assert "shutting down" in last[0].message["error"]["message"]
+    served.start()
+    assert list(client.get(opening.id).events())[-1].message == last[0].message
+
+
+def test_a_call_that_is_cancelled_does_not_stay_for_ever(served: Served) -> None:
+    """MCP 2025-11-25, "Cancellation": the server need not answer."""
+    client = served.opened()
+    with client.request("tools/call", call_params("mute"), id="m") as reply:
+        events = reply.events()
+        next(events)
+        assert client.notify("notifications/cancelled", {"requestId": "m"}).status == 202
+        last = list(events)[-1].message
+    assert (last["id"], last["error"]["message"]) == ("m", "cancelled by the client")
+    assert json.loads(client.call("heard"))[-2] == "notifications/cancelled"
+
+
+def test_a_crash_of_the_server_never_ends_a_session_early(tmp_path: Path) -> None:
+    """R-STO-5: uses that were not written yet are allowed for."""
+    with serving(tmp_path / "data", "--session-timeout", "2s", command=PROBE) as served:
+        client = served.opened()
+        began = time.monotonic()
+        while time.monotonic() - began < 3:
+            assert client.call("echo", text="a") == "a"
+        served.kill()
+        served.start()
+        assert client.call("echo", text="b") == "b"
+
+
+def test_a_damaged_record_is_its_own_trouble_only(served: Served) -> None:
+    """R-SEC-3, R-STO-2."""
+    broken, sound = served.opened(), served.opened()
+    served.kill()
+    with contextlib.closing(sqlite3.connect(served.data / "sessions.db")) as database:
+        database.execute("UPDATE sessions SET body = zeroblob(40) WHERE id = ?", (broken.session,))
+        database.commit()
+    served.start()
+    assert broken.request("ping").status == 500
+    assert sound.call("echo", text="a") == "a"
+    assert served.opened().call("echo", text="new") == "new"
+    assert broken.session is not None
+    assert broken.session not in served.log
 
 
 def test_a_resume_past_what_is_kept_says_so(tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ class Upstream(Protocol):
         """Return once a worker runs: one is started, and the handshake replayed, however many ask at once.
 
         Raises:
-            Unavailable: It did not start or did not answer in time; the next call tries again.
+            Unavailable: It did not start or did not answer in time.
+            Refused: The last start failed a moment ago; the next one may be tried in `wait_s` seconds.
             Changed: It answered with another protocol version.
         """
         ...

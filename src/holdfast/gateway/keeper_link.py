@@ -42,7 +42,7 @@ class Hello(msgspec.Struct):
 class Link(asyncio.Protocol):
     """Cuts what the keeper sends into messages for the peers, and sends what they say once a turn of the loop.
 
-    `full` while the socket does not take what is written. A keeper that leaves more than `WAITING_BYTES_MAX` unread
+    A keeper that leaves more than `WAITING_BYTES_MAX` unread
     is given up, so that memory stays bounded.
     """
 
@@ -52,10 +52,16 @@ class Link(asyncio.Protocol):
         self._peers: dict[int, Peer] = {}
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
+        self._outgoing_bytes = 0
+        self._congested = False
         self._hello: asyncio.Future[None] = self._loop.create_future()
         self.up = True
-        self.full = False
         self.why_lost = "its keeper ended"
+
+    @property
+    def full(self) -> bool:
+        """Whether the socket does not take what is written, or much is about to be."""
+        return self._congested or self._outgoing_bytes > FULL_BYTES
 
     async def greeted(self) -> None:
         """Return once the keeper has said that it speaks our version.
@@ -91,15 +97,16 @@ class Link(asyncio.Protocol):
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing += (wire.HEADER.pack(len(payload), kind, number), payload)
+        self._outgoing_bytes += len(payload)
 
     def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
+        outgoing, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
         transport = self._transport
         if transport is None or transport.is_closing():
             return
         transport.write(b"".join(outgoing))
         if transport.get_write_buffer_size() > WAITING_BYTES_MAX:
-            self.why_lost = "its keeper stopped reading and was given up"
+            self.why_lost = "its keeper was too slow in reading and was given up"
             transport.abort()
 
     def pause_reading(self) -> None:
@@ -127,10 +134,10 @@ class Link(asyncio.Protocol):
         self.send(wire.HELLO, 0, msgspec.json.encode(Hello(wire.VERSION)))
 
     def pause_writing(self) -> None:
-        self.full = True
+        self._congested = True
 
     def resume_writing(self) -> None:
-        self.full = False
+        self._congested = False
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -174,7 +181,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.full = False
+        self._congested = False
         self.up = False
         if not self._hello.done():
             self._hello.set_exception(Unavailable("the keeper ended before it answered"))

@@ -37,7 +37,9 @@ def change_of(method: str | None, body: bytes) -> Change:
     params = raw_member(body, "params")
     if method == "logging/setLevel":
         return partial(msgspec.structs.replace, log_level=params)
-    uri = str(msgspec.json.decode(raw_member(params, "uri")))
+    uri = msgspec.json.decode(raw_member(params, "uri"))
+    if not isinstance(uri, str):
+        return lambda handshake: handshake
     return partial(with_subscription if method == "resources/subscribe" else without_subscription, uri=uri)
 
 
@@ -48,9 +50,11 @@ def with_crash(handshake: Handshake, now: float, window_s: float) -> Handshake:
 
 
 def protocol_of(initialize_answer: bytes) -> str | None:
-    """Return the protocol version a server agreed to, or None when it answered with an error."""
-    version = msgspec.json.decode(raw_member(initialize_answer, "result", "protocolVersion"))
-    return version if isinstance(version, str) else None
+    """Return the protocol version a server agreed to, or None when it answered with anything else."""
+    try:
+        return msgspec.json.decode(raw_member(initialize_answer, "result", "protocolVersion"), type=str)
+    except msgspec.MsgspecError:
+        return None
 
 
 def replay(handshake: Handshake, own_id: str) -> list[tuple[RequestId | None, bytes]]:
@@ -66,6 +70,16 @@ def replay(handshake: Handshake, own_id: str) -> list[tuple[RequestId | None, by
         params = msgspec.json.encode({"uri": uri})
         steps.append((subscription_id, request(subscription_id, "resources/subscribe", params)))
     return steps
+
+
+def retry_delay_s(failures: int) -> float:
+    """Return how long to wait after so many starts in a row that failed: half a second, doubled up to half a minute."""
+    return min(30.0, 0.5 * 2.0 ** min(failures - 1, 10))
+
+
+def is_crash(ended: Exit) -> bool:
+    """Return whether the worker ended by its own doing; else its keeper was lost, and the worker with it."""
+    return ended.code is not None or ended.signal is not None
 
 
 def how_it_ended(ended: Exit) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..model import Misused, Unavailable
+from ..model import HoldfastError, Misused, Refused, Unavailable
 from ..model.jsonrpc import RequestId, parse, request
 from ..runtime import shielded, spawn
 from .contract import Changed, Exit, Handshake, Worker, Workers
-from .rules import how_it_ended, protocol_of, replay
+from .rules import how_it_ended, protocol_of, replay, retry_delay_s
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +63,13 @@ class StdioUpstream:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._worker: Worker | None = None
-        self._opened = False
         self._serving = False
         self._stopped = False
+        self._how_it_ended = "it has not started yet"
         self._replaying: asyncio.Task[Exception | None] | None = None
         self._expected: dict[RequestId, asyncio.Future[bytes]] = {}
+        self._failures = 0
+        self._retry_at = 0.0
 
     @property
     def full(self) -> bool:
@@ -75,17 +77,22 @@ class StdioUpstream:
 
     async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
         answer = await self._start(initialize, request_id)
-        self._opened = self._serving = True
+        self._serve()
         return answer
 
     async def ready(self, handshake: Handshake) -> None:
         if self._serving:
             return
         if self._replaying is None:
+            wait_s = self._retry_at - asyncio.get_running_loop().time()
+            if wait_s > 0:
+                raise Refused(f"{self._how_it_ended}; it will be started again in {wait_s:.1f} s", wait_s=wait_s)
             self._replaying = spawn(self._replay(handshake), name="respawn a worker")
         error = await asyncio.shield(self._replaying)
         if error is not None:
             raise error
+        if not self._serving:
+            raise Unavailable(self._how_it_ended)
 
     def send(self, frame: bytes) -> None:
         if self._worker is not None:
@@ -98,9 +105,20 @@ class StdioUpstream:
 
     async def stop(self) -> None:
         self._stopped = True
+        await self._end_worker()  # one that is starting, too: whoever waits for it is told
         if self._replaying is not None:
             await asyncio.wait({self._replaying})
-        await self._end()
+        await self._end_worker()
+
+    def _serve(self) -> None:
+        """Let requests through, unless the worker has ended since it answered initialize.
+
+        Raises:
+            Unavailable: It has.
+        """
+        if self._worker is None:
+            raise Unavailable(self._how_it_ended)
+        self._serving = True
 
     async def _start(self, initialize: bytes, request_id: RequestId) -> bytes:
         async with self._starting:
@@ -116,7 +134,6 @@ class StdioUpstream:
                     return await answer
             except BaseException as error:
                 self._expected.clear()
-                self._worker = None
                 await shielded(worker.stop(grace_s=1.0), within_s=10.0)
                 if isinstance(error, TimeoutError):
                     within = f"{self._settings.start_timeout_s:g} s"
@@ -125,27 +142,38 @@ class StdioUpstream:
 
     async def _replay(self, handshake: Handshake) -> Exception | None:
         """Start a worker in the client's name; return what went wrong, which every waiting caller then raises."""
-        own_id = f"holdfast-{secrets.token_hex(8)}"
-        self._opened = True
         try:
-            answer = await self._start(request(own_id, "initialize", handshake.params), own_id)
-            protocol = protocol_of(answer)
-            if protocol != handshake.protocol:
-                await self._end()
-                return Changed(f"the MCP server now speaks {protocol}; the session began with {handshake.protocol}")
-            for expected_id, frame in replay(handshake, own_id):
-                if expected_id is not None:
-                    self._expect(expected_id)
-                self.send(frame)
-            self._serving = self._worker is not None
-        except Unavailable as error:
-            return error
+            await self._replay_to_new_worker(handshake)
+        except Exception as error:
+            await shielded(self._end_worker(), within_s=10.0)
+            if not isinstance(error, HoldfastError):
+                _log.exception("a worker could not be started again")
+            self._failures += 1
+            self._retry_at = asyncio.get_running_loop().time() + retry_delay_s(self._failures)
+            self._how_it_ended = str(error)
+            return error if isinstance(error, HoldfastError) else Unavailable(f"it could not be started: {error}")
+        else:
+            self._failures = 0
+            return None
         finally:
             self._replaying = None
-        return None
 
-    async def _end(self) -> None:
-        self._stopped = True
+    async def _replay_to_new_worker(self, handshake: Handshake) -> None:
+        own_id = f"holdfast-{secrets.token_hex(8)}"
+        answer = await self._start(request(own_id, "initialize", handshake.params), own_id)
+        protocol = protocol_of(answer)
+        if protocol is None:
+            raise Unavailable(f"the MCP server refused to open the session again: {answer[:300]!r}")
+        if protocol != handshake.protocol:
+            self._stopped = True
+            raise Changed(f"the MCP server now speaks {protocol}; the session began with {handshake.protocol}")
+        for expected_id, frame in replay(handshake, own_id):
+            if expected_id is not None:
+                self._expect(expected_id)
+            self.send(frame)
+        self._serve()
+
+    async def _end_worker(self) -> None:
         if self._worker is not None:
             await self._worker.stop(grace_s=self._settings.stop_grace_s)
 
@@ -173,12 +201,13 @@ class StdioUpstream:
         return True
 
     def _ended(self, ended: Exit) -> None:
-        self._worker, self._serving = None, False
+        was_serving, self._serving, self._worker = self._serving, False, None
+        self._how_it_ended = how_it_ended(ended)
         waiting, self._expected = self._expected, {}
         for answer in waiting.values():
             if not answer.done():
-                answer.set_exception(Unavailable(how_it_ended(ended)))
-        if self._opened and not self._stopped:
+                answer.set_exception(Unavailable(self._how_it_ended))
+        if was_serving and not self._stopped:
             self._on_lost(ended)
 
 

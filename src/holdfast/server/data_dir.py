@@ -27,7 +27,7 @@ def locked_data_dir(path: Path) -> Iterator[Path]:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Misused(f"the data directory {path} cannot be used: {error.strerror}; choose another --data") from error
+        raise _unusable(path, error) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,20 +36,30 @@ def locked_data_dir(path: Path) -> Iterator[Path]:
             raise Misused(
                 f"the data directory {path} is in use by another server (pid {user}); stop it or choose another --data"
             ) from error
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        _check_format(path)
         places = path / "sessions"
-        places.mkdir(mode=0o700, exist_ok=True)
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            _check_format(path)
+            places.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise _unusable(path, error) from error
         yield places
     finally:
         os.close(lock)
 
 
+def _unusable(path: Path, error: OSError) -> Misused:
+    what = f" ({error.filename})" if error.filename else ""
+    return Misused(f"the data directory {path} cannot be used: {error.strerror}{what}; choose another --data")
+
+
 def _check_format(path: Path) -> None:
     marker = path / "format"
     if not marker.exists():
-        marker.write_text(f"{FORMAT}\n")
+        fresh = path / "format.new"  # renamed, so that a half-written one is never taken for the mark
+        fresh.write_text(f"{FORMAT}\n")
+        fresh.rename(marker)
         return
     text = marker.read_text(errors="replace").strip()
     if text.isdecimal() and int(text) > FORMAT:

@@ -5,14 +5,18 @@ Source: ASGI 3.0, "HTTP connection scope".
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from ..model import HoldfastError
+from ..model.jsonrpc import INTERNAL_ERROR, error_answer
 from ..runtime import spawn
 from .problems import Headers, Problem, as_answer
 from .sse import unnumbered
 from .streams import Outlet
+
+_log = logging.getLogger(__name__)
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
@@ -77,6 +81,9 @@ async def send_stream(
             await feed(push)
         except HoldfastError as error:
             await push(unnumbered(as_answer(error, None)[2]))
+        except Exception:
+            _log.exception("a stream failed")
+            await push(unnumbered(error_answer(None, INTERNAL_ERROR, "internal error; see the log")))
         await send({"type": "http.response.body", "body": b""})
     finally:
         watch.cancel()

@@ -13,11 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from ..gateway.contract import Changed, Exit, Handshake, Upstreams
-from ..gateway.rules import Change, how_it_ended, protocol_of, with_crash
+from ..gateway.rules import Change, how_it_ended, is_crash, protocol_of, with_crash
 from ..model import Clock, HoldfastError, Misused, NotFound, Refused, new_session_id, redacted
 from ..model.jsonrpc import INTERRUPTED, Message, error_answer, id_from_json, one_line, raw_member
 from ..runtime import Periodic, spawn
 from ..sessions import Draft, SessionManager
+from ..sessions.rules import touch_delay_s
 from ..stores.contract import Entry, Journal, JournalBounds, Kind, OpenStream
 from .live import STANDALONE, LiveSession
 from .places import Places
@@ -28,6 +29,7 @@ from .streams import Journaler, Stream
 _log = logging.getLogger(__name__)
 
 SWEEP_S: Final = 1.0
+STORE_CHORE_S: Final = 2.0
 SWEPT_A_SLICE: Final = 500
 TRIM_S: Final = 30.0
 KEY: Final = "mcp"
@@ -78,8 +80,11 @@ class Host:
         self._adopting: dict[str, asyncio.Task[LiveSession | HoldfastError]] = {}
         self._count = 0
         self._counting: asyncio.Task[None] | None = None
-        self._opening = 0
+        self._ended_while_counting: set[str] = set()
+        self._opening: set[LiveSession] = set()
         self._trimmed_at = 0.0
+        # A use reaches the record within the touch delay, a sweep, and a round of the store's own chores.
+        self._late_s = touch_delay_s(settings.session_timeout_s) + SWEEP_S + STORE_CHORE_S
         self._periodic = (
             Periodic("sweep expired sessions", self.sweep, interval_s=SWEEP_S),
             Periodic("trim the journal", self._trim, interval_s=SWEEP_S),
@@ -88,11 +93,9 @@ class Host:
     # -- the life of the host
 
     async def start(self) -> None:
-        """Draw a term and begin to sweep; what is stored is counted meanwhile, which only new sessions wait for."""
+        """Draw a term; what is stored is swept and counted meanwhile, which only new sessions wait for."""
         self.term = await self._journal.next_term()
         self._counting = spawn(self._count_stored(), name="count the sessions")
-        for periodic in self._periodic:
-            periodic.start()
 
     async def drain(self) -> None:
         """Open no more sessions, wait a bounded while for calls to end, then end every connection with `retry`.
@@ -111,16 +114,17 @@ class Host:
         await self.journaler.flushed()
         for live in self._live.values():
             live.close_streams(RETRY)
+        await self._stop_upstreams()  # also those that are starting: whoever waits for one is told
 
     async def stop(self) -> None:
         """Tell the store of every use and end all workers; the sessions stay."""
         for periodic in self._periodic:
             await periodic.stop()
         if self._counting is not None:
+            self._counting.cancel()
             await asyncio.wait({self._counting})
-        lives = list(self._live.values())
-        await asyncio.gather(*(self._tell(live) for live in lives), return_exceptions=True)
-        await asyncio.gather(*(live.upstream.stop() for live in lives), return_exceptions=True)
+        await asyncio.gather(*(self._tell(live) for live in self._live.values()), return_exceptions=True)
+        await self._stop_upstreams()
 
     # -- the life of a session
 
@@ -134,7 +138,7 @@ class Host:
         if live is None:
             live = await self._adopt_once(session_id)
         now = self.now()
-        if live.ended or live.is_expired(now):
+        if live.ending or live.is_expired(now):
             raise NotFound("the session has ended")
         live.used_at = now
         return live
@@ -150,22 +154,22 @@ class Host:
             Unavailable: The server did not start; no session was made.
         """
         if self._counting is not None:
-            await asyncio.shield(self._counting)
-        if self._count + self._opening >= self._settings.sessions_max:
+            await asyncio.wait({self._counting})
+        if self._count + len(self._opening) >= self._settings.sessions_max:
             raise Refused(f"{self._settings.sessions_max} sessions exist, as many as may; try later", wait_s=30.0)
-        if self._opening >= self._settings.starts_waiting_max:
-            raise Refused(f"{self._opening} sessions are starting, as many as may; try again", wait_s=2.0)
-        self._opening += 1
+        if len(self._opening) >= self._settings.starts_waiting_max:
+            raise Refused(f"{len(self._opening)} sessions are starting, as many as may; try again", wait_s=2.0)
         handshake = Handshake(params=raw_member(body, "params"), protocol="")
         live = self._make(new_session_id(), self._settings.session_timeout_s, handshake, self.now())
         kept = False
+        self._opening.add(live)
         try:
             await self._places.make(live.place)
             assert message.id is not None
             answer = await live.upstream.open(one_line(body), message.id)
             kept = await self._keep(live, answer)
         finally:
-            self._opening -= 1
+            self._opening.discard(live)
             if not kept:
                 spawn(self._discard(live), name="remove what a failed start left")
         return (live.id if kept else None), answer
@@ -191,12 +195,14 @@ class Host:
         except Changed as error:
             await self.end(live, str(error))
             raise NotFound("the session has ended") from error
+        if live.ending:
+            raise NotFound("the session has ended")
 
     async def end(self, live: LiveSession, reason: str | None) -> None:
         """End a session durably, its server and its folder; with a reason the record stays until its timeout."""
-        if live.ended:
+        if live.ending:
             return
-        live.ended = True
+        live.ending = True
         try:
             if reason is None:
                 await self._sessions.delete(live.id)
@@ -204,16 +210,19 @@ class Host:
                 _log.warning("session %s ended: %s", redacted(live.id), reason)
                 await self._sessions.terminate(live.id, reason, term=self.term)
         except HoldfastError:
-            live.ended = False
+            live.ending = False
             raise
+        live.ended = True
         live.interrupt(f"the session has ended: {reason or 'terminated by the client'}")
         self._live.pop(live.id, None)
-        self._count -= reason is None
+        self._uncount(live.id)
         spawn(self._discard(live), name="remove an ended session")
 
     async def count_crash(self, live: LiveSession, ended: Exit) -> None:
-        """Record a crash of a session's server; one too many ends the session."""
+        """Record a crash of a session's server; one too many ends the session. The keeper's death is no crash of it."""
         _log.warning("session %s: %s", redacted(live.id), how_it_ended(ended))
+        if not is_crash(ended):
+            return
         settings = self._settings
         change = partial(with_crash, now=self.now(), window_s=settings.crash_window_s)
         try:
@@ -232,18 +241,52 @@ class Host:
                 await asyncio.sleep(0)
             if live.in_use:
                 live.used_at = now
+            elif live.is_expired(now):
+                await self._expire_live(live)
+                continue
             if use_must_be_told(live.used_at, live.told_at, live.timeout, now):
                 await self._tell(live)
-        while gone := await self._sessions.expire_due(limit=100):
-            for session in gone:
-                await self._gone(session.id)
+        await self._expire(now)
 
     # -- helpers, in order of use
 
     async def _count_stored(self) -> None:
-        stored = [session_id async for session_id in self._sessions.ids()]
-        self._count += len(stored)
-        await self._places.remove_all_but(stored)
+        """Sweep, count what is left, remove folders of sessions that are gone; then begin to sweep for good."""
+        try:
+            await self._expire(self.now())
+            stored = {session_id async for session_id in self._sessions.ids()}
+            await self._places.remove_all_but(stored)
+            self._count += len(stored - self._ended_while_counting)
+        except HoldfastError as error:
+            _log.error("the stored sessions could not be counted; --max-sessions counts new ones only: %s", error)
+        self._counting = None
+        for periodic in self._periodic:
+            periodic.start()
+
+    def _uncount(self, session_id: str) -> None:
+        if self._counting is not None:
+            self._ended_while_counting.add(session_id)
+        else:
+            self._count -= 1
+
+    async def _expire(self, now: float) -> None:
+        """Delete what was expired at `now`, and long enough that no use can be missing from its record."""
+        while gone := await self._sessions.expire_due(limit=100, now=now, late_s=self._late_s):
+            for session in gone:
+                self._let_go(session.id, counted=session.state == "active")
+
+    async def _expire_live(self, live: LiveSession) -> None:
+        """Delete a session at once whose every use is known here."""
+        try:
+            await self._sessions.delete(live.id, durable=False)
+        except HoldfastError as error:
+            _log.error("session %s is expired, but could not be deleted: %s", redacted(live.id), error)
+        else:
+            self._let_go(live.id, counted=True)
+
+    async def _stop_upstreams(self) -> None:
+        lives = [*self._live.values(), *self._opening]
+        await asyncio.gather(*(live.upstream.stop() for live in lives), return_exceptions=True)
 
     async def _adopt_once(self, session_id: str) -> LiveSession:
         adopting = self._adopting.get(session_id)
@@ -259,12 +302,14 @@ class Host:
     async def _adopt(self, session_id: str) -> LiveSession | HoldfastError:
         """Make this node the session's owner and answer what its last owner left unanswered."""
         try:
-            session = await self._sessions.adopt(session_id, self.term)
-            live = self._make(session_id, session.timeout, Handshake(**session.metadata[KEY]), session.last_accessed)
+            now = self.now()
+            session = await self._sessions.adopt(session_id, self.term, late_s=self._late_s)
+            await self._sessions.record_use(session_id, now, timeout=session.timeout)
+            live = self._make(session_id, session.timeout, Handshake(**session.metadata[KEY]), now)
             for stream in await self._journal.unfinished(session_id):
                 await self._continue(live, stream)
             await self._places.make(live.place)
-        except (Misused, KeyError) as error:
+        except (Misused, KeyError, TypeError) as error:
             _log.debug("no session of this server: %s", error)
             return NotFound("no session of this server has such an id")
         except HoldfastError as error:
@@ -318,14 +363,15 @@ class Host:
         except HoldfastError as error:
             _log.error("session %s: its use could not be recorded: %s", redacted(live.id), error)
 
-    async def _gone(self, session_id: str) -> None:
+    def _let_go(self, session_id: str, *, counted: bool) -> None:
         """Let go of a session that the store has no more."""
-        self._count -= 1
+        if counted:
+            self._uncount(session_id)
         live = self._live.pop(session_id, None)
         if live is None:
-            await self._places.remove(self._places.of(session_id))
+            spawn(self._places.remove(self._places.of(session_id)), name="remove an expired session's folder")
             return
-        live.ended = True
+        live.ending = live.ended = True
         live.interrupt("the session has expired")
         spawn(self._discard(live), name="remove an expired session")
 

@@ -34,18 +34,20 @@ _log = logging.getLogger(__name__)
 STANDALONE: Final = "0"
 CALLS_MAX: Final = 1000
 HELD_MAX: Final = 256
+CANCEL_GRACE_S: Final = 5.0
 
 
 class Call:
     """One request in flight: first somebody waits for its answer, later it has a stream."""
 
-    __slots__ = ("change", "may_stream", "message", "stream", "waiter")
+    __slots__ = ("change", "finished", "may_stream", "message", "stream", "waiter")
 
     def __init__(self, message: Message, body: bytes, waiter: asyncio.Future[Answer]) -> None:
         self.message = message
         self.change = change_of(message.method, body) if message.method in REMEMBERED else None
         self.waiter = waiter
         self.may_stream = True
+        self.finished = False
         self.stream: Stream | None = None
 
 
@@ -88,7 +90,7 @@ class LiveSession:
         self.handshake = handshake
         self.used_at = self.told_at = used_at
         self.upstream: Upstream
-        self.ended = False
+        self.ending = self.ended = False
         self.calls: dict[RequestId, Call] = {}
         self.streams: dict[str, Stream] = {}
         self._tokens: dict[RequestId, Call] = {}
@@ -181,7 +183,18 @@ class LiveSession:
             asked_id = msgspec.json.decode(raw_id, type=int | str)
         except msgspec.MsgspecError as error:
             raise Misused(f"{message.id!r} is not the id of a question of this server") from error
-        await self.upstream.deliver(with_id(one_line(body), asked_id))
+        await self.deliver(with_id(body, asked_id))
+
+    async def deliver(self, body: bytes) -> None:
+        """Pass on a message that wants no answer; return once the keeper has it.
+
+        Raises:
+            Refused: The server does not read what it was sent.
+            Unavailable: No server runs, or it ended before.
+        """
+        if self.upstream.full:
+            raise Refused("the server of this session does not read what it was sent; try again", wait_s=1.0)
+        await self.upstream.deliver(one_line(body))
 
     # -- what the server says
 
@@ -201,7 +214,20 @@ class LiveSession:
     def lost(self, ended: Exit) -> None:
         """Record that the server ended by itself, then answer everything that was in flight."""
         self._workers_lost += 1
-        spawn(self._interrupt_by_crash(ended, list(self.calls.values())), name="answer what a crash interrupted")
+        calls = list(self.calls.values())
+        self.calls.clear()  # what the next worker says is none of their business
+        self._tokens.clear()
+        spawn(self._interrupt_by_crash(ended, calls), name="answer what a crash interrupted")
+
+    def cancelled(self, request_id: RequestId | None) -> None:
+        """Give the server a moment to answer a call that the client has cancelled, then answer it with an error.
+
+        A server need not answer it (MCP 2025-11-25, "Cancellation"), and a call without an answer has no end.
+        """
+        call = self.calls.get(request_id) if request_id is not None else None
+        if call is not None:
+            answer = error_answer(request_id, INTERRUPTED, "cancelled by the client")
+            asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._finish, call, answer)
 
     def interrupt(self, why: str) -> None:
         """Answer every call in flight with an error, in the order they came."""
@@ -265,10 +291,12 @@ class LiveSession:
         self._finish(call, frame)
 
     def _finish(self, call: Call, frame: bytes) -> None:
-        request_id = call.message.id
-        assert request_id is not None
-        if self.calls.pop(request_id, None) is None:
+        if call.finished:
             return
+        call.finished = True
+        request_id = call.message.id
+        if request_id is not None and self.calls.get(request_id) is call:
+            del self.calls[request_id]
         if self._tokens and (token := _token(call.message)) is not None:
             self._tokens.pop(token, None)
         self.used_at = self._owner.now()
@@ -285,6 +313,7 @@ class LiveSession:
         entry = stream.next_entry(kind, owner.term, owner.now(), data)
         if self.ended:  # its journal is gone; whoever still listens is told all the same
             self._publish_unjournaled(stream, entry, data)
+            self._close_after(stream, entry)
             return
         owner.journaler.write(self.id, owner.term, entry, lambda entry, error: self._journaled(stream, entry, error))
 
@@ -295,12 +324,15 @@ class LiveSession:
             _log.error("session %s: a message could not be journaled: %s", redacted(self.id), error)
             failure = error_answer(stream.request_id, UNAVAILABLE, f"the answer could not be kept: {error}")
             self._publish_unjournaled(stream, entry, failure)
+        self._close_after(stream, entry)
+
+    def _close_after(self, stream: Stream, entry: Entry) -> None:
         if entry.kind is Kind.FINAL:
             self.streams.pop(stream.name, None)
 
     def _publish_unjournaled(self, stream: Stream, entry: Entry, data: bytes) -> None:
         """End the stream of a call with `data`, without an id, instead of leaving whoever listens waiting."""
-        if stream.outlet is not None and entry.kind is not Kind.MESSAGE and stream.request_id is not None:
+        if stream.outlet is not None and data and entry.kind is not Kind.MESSAGE and stream.request_id is not None:
             stream.outlet.push((entry.term, entry.seq), unnumbered(data))
             stream.outlet.close()
 

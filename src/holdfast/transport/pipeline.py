@@ -95,7 +95,7 @@ class Edge:
     async def _post(
         self, headers: dict[bytes, bytes], receive: Receive, send: Send, request_id: list[RequestId]
     ) -> None:
-        if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
             raise Problem(415, "send Content-Type: application/json")
         accept = headers.get(b"accept", b"").decode("latin-1")
         if not (wants(accept, "application/json") and wants(accept, "text/event-stream")):
@@ -153,7 +153,9 @@ class Edge:
         await self._host.ready(live)
         if message.method == "notifications/initialized":
             await self._host.initialized(live)
-        await live.upstream.deliver(one_line(body))
+        await live.deliver(body)
+        if message.method == "notifications/cancelled" and message.params is not None:
+            live.cancelled(message.params.request_id)
 
     # -- GET: a stream for what belongs to no request, or the rest of one that broke off
 
@@ -195,7 +197,9 @@ class Edge:
         """Send the stream of a call from its beginning, which nobody has listened to before."""
         outlet = stream.outlet
         if outlet is None:
-            raise Problem(503, "the stream of this request was taken over by another connection")
+            raise Refused(
+                "the stream of this request goes on at another connection, or when the server is back", wait_s=1.0
+            )
 
         async def feed(push: Push) -> None:
             while (chunk := await outlet.take()) is not None:

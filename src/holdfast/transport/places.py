@@ -41,11 +41,10 @@ class Places:
 
     async def remove_all_but(self, session_ids: Iterable[str]) -> None:
         """Remove what a server killed between the end of a session and the removal of its folder left behind."""
+        await asyncio.to_thread(self._remove_all_but, list(session_ids))
+
+    def _remove_all_but(self, session_ids: list[str]) -> None:
         kept = {self.of(session_id) for session_id in session_ids}
-        await asyncio.to_thread(_remove_all_but, self._root, kept)
-
-
-def _remove_all_but(root: Path, kept: set[Path]) -> None:
-    for place in root.iterdir():
-        if place not in kept:
-            shutil.rmtree(place, ignore_errors=True)
+        for place in self._root.iterdir():
+            if place not in kept:
+                shutil.rmtree(place, ignore_errors=True)

@@ -14,7 +14,7 @@ from ..stores.contract import Entry
 
 RETRY_MS: Final = 2000  # the Python client gives up after two attempts, so the first must not come too soon
 
-_ID: Final = re.compile(r"([0-9a-f]{8})\.([0-9]{1,19}(?:-[0-9]{1,19})?)\.([0-9]{1,19})\.([0-9]{1,19})")
+_ID: Final = re.compile(r"([0-9a-f]{8})\.([0-9]{1,18}(?:-[0-9]{1,18})?)\.([0-9]{1,18})\.([0-9]{1,18})")
 
 
 class EventId(NamedTuple):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
-from ..model import HoldfastError
+from ..model import HoldfastError, Unavailable
 from ..model.jsonrpc import RequestId, id_json
 from ..runtime import spawn
 from ..stores.contract import Entry, Journal, Kind
 from .sse import event
+
+_log = logging.getLogger(__name__)
 
 OUTLET_BYTES_MAX: Final = 16 * 2**20
 JOURNALING_BYTES_MAX: Final = 16 * 2**20
@@ -145,17 +148,28 @@ class Journaler:
     async def _drain(self, session_id: str, term: int) -> None:
         while waiting := self._waiting[session_id]:
             batch, self._waiting[session_id] = waiting[:BATCH_MAX], waiting[BATCH_MAX:]
-            error: HoldfastError | None = None
-            try:
-                await self._journal.append(session_id, term, [entry for entry, _ in batch])
-            except HoldfastError as refused:
-                error = refused
+            error = await self._append(session_id, term, [entry for entry, _ in batch])
             self.entries_written += len(batch)
             for entry, done in batch:
                 self.bytes_written += len(entry.data)
                 self._account(-len(entry.data))
-                done(entry, error)
+                try:
+                    done(entry, error)
+                except Exception:  # whoever comes behind it must not wait for ever
+                    _log.exception("a journaled message could not be handed on")
         del self._waiting[session_id]
+
+    async def _append(self, session_id: str, term: int, entries: list[Entry]) -> HoldfastError | None:
+        try:
+            await self._journal.append(session_id, term, entries)
+        except HoldfastError as refused:
+            return refused
+        except Exception as error:
+            _log.exception("the journal failed")
+            unavailable = Unavailable(f"the journal failed: {error}")
+            unavailable.__cause__ = error
+            return unavailable
+        return None
 
     async def flushed(self, within_s: float = 5.0) -> None:
         """Return once nothing waits to be written, or after `within_s` seconds."""

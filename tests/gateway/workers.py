@@ -1,0 +1,69 @@
+"""Workers in this process, which say what a test's plan makes them say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from holdfast.gateway.contract import Exit
+from holdfast.model import Unavailable
+
+AGREED = {"protocolVersion": "2025-11-25"}
+
+Plan = Callable[["PlannedWorker", dict[str, Any]], None]
+
+
+class PlannedWorker:
+    """A worker that hands each message it gets to the plan."""
+
+    full = False
+
+    def __init__(self, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None], plan: Plan) -> None:
+        self._on_frame = on_frame
+        self._on_exit = on_exit
+        self._plan = plan
+        self.heard: list[dict[str, Any]] = []
+        self.ended = False
+
+    def answer(self, message: dict[str, Any], result: Any) -> None:
+        self._on_frame(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode())
+
+    def end(self, ended: Exit | None = None) -> None:
+        if not self.ended:
+            self.ended = True
+            self._on_exit(ended or Exit(1, None, "it exited with code 1"))
+
+    def send(self, frame: bytes) -> None:
+        if not self.ended:
+            message = json.loads(frame)
+            self.heard.append(message)
+            self._plan(self, message)
+
+    async def deliver(self, frame: bytes) -> None:
+        self.send(frame)
+
+    async def stop(self, *, grace_s: float) -> None:
+        self.end()
+
+
+class PlannedWorkers:
+    """Starts workers with one plan; `made` holds them all."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.made: list[PlannedWorker] = []
+        self.refusing = False
+
+    async def spawn(
+        self, place: Path, *, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]
+    ) -> PlannedWorker:
+        if self.refusing:
+            raise Unavailable("no worker today")
+        self.made.append(PlannedWorker(on_frame, on_exit, self._plan))
+        return self.made[-1]
+
+    @property
+    def alive(self) -> int:
+        return sum(not worker.ended for worker in self.made)
