@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.gateway.contract import Exit, Handshake
+from holdfast.gateway.contract import Exit, Handshake, Upstreams
+from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
 from holdfast.model import SystemClock, Unavailable
 from holdfast.model.jsonrpc import RequestId, parse
 from holdfast.sessions import SessionManager
@@ -19,6 +20,8 @@ from holdfast.stores import Entry, MemoryStore
 from holdfast.transport.host import Host, HostSettings
 from holdfast.transport.pipeline import Edge, EdgeSettings
 from holdfast.transport.places import Places
+from tests.gateway.workers import AGREED, PlannedWorker, PlannedWorkers
+from tests.kit import eventually_async
 
 HEADERS = [
     (b"content-type", b"application/json"),
@@ -30,10 +33,9 @@ INITIALIZED = b'{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25"
 class Echoes:
     """An upstream in this process: answers each request with its own method."""
 
-    full = False
-
     def __init__(self, on_frame: Callable[[bytes], None]) -> None:
         self.on_frame = on_frame
+        self.full = False
 
     async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
         return INITIALIZED
@@ -56,14 +58,19 @@ class Echoes:
 class EchoesOnly:
     """Makes upstreams that echo."""
 
+    def __init__(self) -> None:
+        self.made: list[Echoes] = []
+
     def make(self, place: Path, *, on_frame: Callable[[bytes], None], on_lost: Callable[[Exit], None]) -> Echoes:
-        return Echoes(on_frame)
+        self.made.append(Echoes(on_frame))
+        return self.made[-1]
 
 
 class FailingStore(MemoryStore):
     """A store that is away while `failing`."""
 
     failing = False
+    error: Exception = Unavailable("the store is away")
 
     async def append(self, session_id: str, term: int, entries: Any) -> None:
         self._maybe_fail()
@@ -79,7 +86,7 @@ class FailingStore(MemoryStore):
 
     def _maybe_fail(self) -> None:
         if self.failing:
-            raise Unavailable("the store is away")
+            raise self.error
 
 
 class Answered:
@@ -111,11 +118,22 @@ async def ask(edge: Edge, verb: str, body: bytes = b"", **headers: str) -> Answe
 
 
 @asynccontextmanager
-async def edge_on(store: MemoryStore, tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Edge, str]]:
+async def edge_on(
+    store: MemoryStore, tmp_path: Path, upstreams: Upstreams | None = None, **settings: Any
+) -> AsyncIterator[tuple[Edge, str]]:
     clock = SystemClock()
     sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
     nothing = lambda: None  # noqa: E731 (a callback that does nothing)
-    host = Host(sessions, store, EchoesOnly(), Places(tmp_path), clock, HostSettings(), pause=nothing, resume=nothing)
+    host = Host(
+        sessions,
+        store,
+        upstreams or EchoesOnly(),
+        Places(tmp_path),
+        clock,
+        HostSettings(),
+        pause=nothing,
+        resume=nothing,
+    )
     await host.start()
     edge = Edge(host, store, EdgeSettings(**settings))
     opened = await ask(edge, "POST", b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}')
@@ -143,6 +161,45 @@ async def test_an_answer_that_cannot_be_journaled_is_an_error_not_silence(tmp_pa
     assert answered.status == 200
     error = json.loads(answered.body.removeprefix(b"data: "))
     assert (error["id"], "the store is away" in error["error"]["message"]) == (2, True)
+
+
+async def test_a_store_that_fails_unexpectedly_stops_no_stream(tmp_path: Path) -> None:
+    store = FailingStore()
+    ping = b'{"jsonrpc":"2.0","id":2,"method":"ping"}'
+    async with edge_on(store, tmp_path, answer="stream") as (edge, session):
+        store.failing, store.error = True, RuntimeError("a bug in a driver")
+        answered = await ask(edge, "POST", ping, mcp_session_id=session)
+        assert b"a bug in a driver" in answered.body
+        store.failing = False
+        assert b'"result"' in (await ask(edge, "POST", ping, mcp_session_id=session)).body
+
+
+@pytest.mark.parametrize("verb", ["POST", "GET"])
+async def test_a_session_that_ends_while_its_server_starts_is_not_found(tmp_path: Path, verb: str) -> None:
+    def agrees_once(worker: PlannedWorker, message: dict[str, Any]) -> None:
+        if message.get("method") == "initialize" and worker is workers.made[0]:
+            worker.answer(message, AGREED)
+
+    workers = PlannedWorkers(agrees_once)
+    upstreams = StdioUpstreams(workers, StdioSettings())
+    async with edge_on(MemoryStore(), tmp_path, upstreams=upstreams) as (edge, session):
+        workers.made[0].end()
+        ping = b'{"jsonrpc":"2.0","id":2,"method":"ping"}' if verb == "POST" else b""
+        asking = asyncio.ensure_future(ask(edge, verb, ping, mcp_session_id=session))
+        await eventually_async(lambda: len(workers.made) == 2)
+        assert (await ask(edge, "DELETE", mcp_session_id=session)).status == 204
+        assert (await asking).status == 404
+        assert workers.alive == 0
+
+
+async def test_a_server_that_does_not_read_is_given_no_more(tmp_path: Path) -> None:
+    """R-LIM-3 and the bound of every queue: 503 and Retry-After, for notifications too."""
+    upstreams = EchoesOnly()
+    async with edge_on(MemoryStore(), tmp_path, upstreams=upstreams) as (edge, session):
+        upstreams.made[0].full = True
+        for body in (b'{"jsonrpc":"2.0","id":2,"method":"ping"}', b'{"jsonrpc":"2.0","method":"notifications/x"}'):
+            refused = await ask(edge, "POST", body, mcp_session_id=session)
+            assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
 
 
 async def test_a_stream_that_cannot_be_read_says_so(tmp_path: Path) -> None:

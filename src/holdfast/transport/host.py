@@ -195,6 +195,10 @@ class Host:
         except Changed as error:
             await self.end(live, str(error))
             raise NotFound("the session has ended") from error
+        except HoldfastError as error:
+            if live.ending:
+                raise NotFound("the session has ended") from error
+            raise
         if live.ending:
             raise NotFound("the session has ended")
 
