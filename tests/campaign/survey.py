@@ -41,8 +41,8 @@ class Surveyor:
     def _one(self, log: SessionLog, stranger: SessionLog) -> Found:
         if log.deleted is Fate.ACKNOWLEDGED:
             client = self._client(log)
-            replies = (client.request("ping"), client.get(), client.delete())
-            return Found([reply.status for reply in replies])
+            with client.request("ping") as ping, client.get() as stream, client.delete() as end:
+                return Found([ping.status, stream.status, end.status])
         found = self._first_contact(log)
         if set(found.statuses) == {200}:
             self._ask(log, found, stranger)
