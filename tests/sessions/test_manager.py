@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast import Conflict, Draft, Misused, Moved, NotFound, Session, SessionManager
+from holdfast.stores import MemoryStore, Store
 from holdfast.testing import ManualClock
 
 Metadata = dict[str, Any]
@@ -465,6 +466,33 @@ async def test_list_and_scan_filter(sessions: Sessions) -> None:
     assert await found(owner="ada", state=None) == ["a1", "b1"]
     assert await found(state="terminated") == ["b1"]
     assert [session.id for session in await sessions.list(lambda session: session.metadata["n"] == 2)] == ["a2"]
+
+
+class Bare:
+    """A store with nothing but the six methods."""
+
+    def __init__(self, store: Store) -> None:
+        self.get, self.put, self.delete = store.get, store.put, store.delete
+        self.touch, self.scan, self.expire = store.touch, store.scan, store.expire
+
+
+async def test_six_methods_are_enough_for_a_store(clock: ManualClock) -> None:
+    """R-STO-1."""
+    sessions: Sessions = SessionManager(Bare(MemoryStore()), clock=clock)
+    await sessions.create(id="s", timeout=10)
+    await sessions.create(id="t", timeout=20)
+    clock.advance(10)
+    assert [name async for name in sessions.ids()] == ["t"]
+    with pytest.raises(Misused, match="journal"):
+        _ = sessions.requests
+
+
+async def test_ids_are_listed_over_many_pages(sessions: Sessions) -> None:
+    """R-MGR-6."""
+    names = [f"s{at:04}" for at in range(2500)]
+    for name in names:
+        await sessions.create(id=name, durable=False)
+    assert sorted([name async for name in sessions.ids()]) == names
 
 
 async def test_a_scan_continues_behind_the_last_session_seen(sessions: Sessions) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.stores import MemoryStore
-from holdfast.testing.contracts import JournalContract, StoreContract
+from holdfast.testing.contracts import JournalContract, ListingContract, StoreContract
 
 
 class TestMemoryStore(StoreContract):
@@ -15,6 +15,12 @@ class TestMemoryStore(StoreContract):
 
 
 class TestMemoryJournal(JournalContract):
+    @pytest.fixture
+    async def store(self) -> MemoryStore:
+        return MemoryStore()
+
+
+class TestMemoryListing(ListingContract):
     @pytest.fixture
     async def store(self) -> MemoryStore:
         return MemoryStore()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.contracts import JournalContract, StoreContract
+from holdfast.testing.contracts import JournalContract, ListingContract, StoreContract
 
 
 @pytest.fixture
@@ -22,4 +22,8 @@ class TestSqliteStore(StoreContract):
 
 
 class TestSqliteJournal(JournalContract):
+    pass
+
+
+class TestSqliteListing(ListingContract):
     pass

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.stores.accesses import Accesses
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write, grouped
 from holdfast.testing.records import NOW, entry_of, record_of
@@ -32,6 +33,19 @@ async def test_accesses_are_written_within_the_time_told(tmp_path: Path) -> None
         await store.put(record_of("s"), expect=0)
         await store.touch("s", NOW + 5, within_s=0.1)
         await kit.eventually_async(lambda: last_accessed(path) == NOW + 5)
+
+
+async def test_an_access_is_seen_while_it_is_written_and_right_after() -> None:
+    """R-STO-5: a read that began before the write may end after it."""
+    accesses = Accesses()
+    accesses.tell("s", NOW + 5, 0.0)
+    accesses.take()
+    assert accesses.merged(record_of("s")).last_accessed == NOW + 5
+    accesses.tell("s", NOW + 9, 0.0)
+    accesses.kept()
+    assert accesses.take() == {"s": NOW + 9}
+    accesses.forget("s")
+    assert accesses.merged(record_of("s")).last_accessed == NOW
 
 
 @pytest.mark.slow

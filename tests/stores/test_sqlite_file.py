@@ -145,12 +145,62 @@ async def test_a_changed_byte_is_damage_of_that_session_only(path: Path) -> None
     async with SqliteStore.open(path) as store:
         found = await asyncio.gather(*(store.get(name) for name in names), return_exceptions=True)
         assert [type(each).__name__ for each in found] == ["Record", "Corrupt", "Record"]
-        with pytest.raises(Corrupt, match="hit…"):
-            await store.scan(Query())
+        assert [record.id for record in (await store.scan(Query())).records] == ["before", "after"]
         assert sorted(record.id for record in await store.expire(NOW + 60)) == ["after", "before"]
-        with pytest.raises(Corrupt):
+        with pytest.raises(Corrupt, match="hit…"):
             await store.get("hit")
-        assert await store.delete("hit") is True
+
+
+NEWER = "substr(body, 1, 2) || x'07' || substr(body, 4)"
+DAMAGED = "zeroblob(40)"
+
+
+@pytest.mark.parametrize("body", [DAMAGED, f"CAST({NEWER} AS BLOB)"])
+async def test_what_cannot_be_read_hides_nothing_from_scans_and_lists(
+    path: Path, body: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-SEC-3, R-STO-2: it is told once, without its id."""
+    async with SessionManager[dict[str, int]].open(f"sqlite:///{path}") as sessions:
+        for name in ("first", "secret-name", "last"):
+            await sessions.create(id=name)
+        execute(path, f"UPDATE sessions SET body = {body} WHERE id = 'secret-name'")
+        for _ in range(2):
+            assert [session.id for session in await sessions.list()] == ["first", "last"]
+            assert [session.id async for session in sessions.scan()] == ["first", "last"]
+            assert [name async for name in sessions.ids()] == ["first", "secret-name", "last"]
+        assert [each.getMessage()[:12] for each in caplog.records] == ["session secr"]
+        assert "secret-name" not in caplog.text
+
+
+async def test_what_is_damaged_can_be_deleted(path: Path) -> None:
+    """R-STO-2."""
+    async with SessionManager[dict[str, int]].open(f"sqlite:///{path}") as sessions:
+        await sessions.create(id="s")
+        execute(path, f"UPDATE sessions SET body = {DAMAGED}")
+        assert await sessions.delete("s") is True
+        assert [name async for name in sessions.ids()] == []
+
+
+@pytest.mark.parametrize("limit", [7, 100])
+async def test_what_is_damaged_keeps_nothing_behind_it_from_expiring(
+    path: Path, limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-MGR-5, R-STO-2: also when the damaged fill more pages than one call looks at; each is told once."""
+    async with SqliteStore.open(path) as store:
+        for at in range(130):
+            # Many have the same deadline, so that pages end between them.
+            await store.put(record_of(f"s{at}", timeout=float(at // 50)), expect=0, durable=False)
+        execute(path, f"UPDATE sessions SET body = {DAMAGED} WHERE n <= 120")
+        gone: list[str] = []
+        for _ in range(6):
+            gone += [record.id for record in await store.expire(NOW + 60, limit=limit)]
+        assert sorted(gone) == sorted(f"s{at}" for at in range(120, 130))
+        assert len(caplog.records) == 120
+        # What becomes due before those that were passed over is found as well.
+        await store.put(record_of("early", timeout=0.0, last_accessed=NOW - 5), expect=0)
+        found = [await store.expire(NOW + 60, limit=limit) for _ in range(3)]
+        assert [record.id for records in found for record in records] == ["early"]
+        assert len(caplog.records) == 120
 
 
 @pytest.mark.parametrize("column", ["version = version + 1", "term = 9", "last_accessed = 1.0", "body = 'text'"])

@@ -14,11 +14,11 @@ import msgspec
 
 from ..codec.models import codec_for
 from ..model.clock import Clock, SystemClock
-from ..model.errors import Conflict, Misused, Moved, NotFound, VersionConflict
+from ..model.errors import Conflict, Corrupt, Misused, Moved, NotFound, VersionConflict
 from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
 from ..stores import open_store
-from ..stores.contract import Journal, Query, Store
+from ..stores.contract import IdPage, Journal, Listing, Query, Store
 from . import rules
 from .locks import SessionLocks
 from .requests import Requests
@@ -268,17 +268,35 @@ class SessionManager(Generic[M]):
             return await self.peek(session_id)
 
     async def delete(self, session_id: str, *, durable: bool = True) -> bool:
-        """Delete the session and all that belongs to it; return whether it was there (an expired one was not)."""
-        record = await self._store.get(session_id)
+        """Delete the session and all that belongs to it; return whether it was there (an expired one was not).
+
+        A damaged one is deleted too: nothing else can be done with it here.
+        """
+        try:
+            record = await self._store.get(session_id)
+        except Corrupt:
+            return await self._store.delete(session_id, durable=durable)
         if record is None:
             return False
         was_there = not rules.is_expired(record, self._clock.now())
         return await self._store.delete(session_id, durable=durable) and was_there
 
     async def ids(self) -> AsyncIterator[str]:
-        """Yield the id of every active session; guarantees as `scan`."""
-        async for record in Scan(self._store, Query(state="active"), self._clock, _itself):
-            yield record.id
+        """Yield the id of every active session, damaged ones too where the store can list ids; else as `scan`.
+
+        Expired ones are left out as of the moment at which their page, of 1,000 at most, was read.
+        """
+        if not isinstance(self._store, Listing):
+            async for record in Scan(self._store, Query(state="active"), self._clock, _itself):
+                yield record.id
+            return
+        page = IdPage([], None)
+        begun = False
+        while not begun or page.cursor is not None:
+            begun = True
+            page = await self._store.list_ids(self._clock.now(), cursor=page.cursor)
+            for session_id in page.ids:
+                yield session_id
 
     async def list(self, where: Callable[[Session[M]], bool] | None = None) -> Sessions[M]:
         """Return every active session for which `where` is true. All are held in memory: `scan` when they are many."""
@@ -297,6 +315,7 @@ class SessionManager(Generic[M]):
 
         A whole scan yields every session that exists throughout it exactly once, whatever is written meanwhile, in
         constant memory. `.cursor` of the iterator continues behind the last session it yielded. No access is counted.
+        A session whose record is damaged is left out, and logged.
         """
         query = Query(prefix=prefix, owner=owner, tag=tag, state=state)
         return Scan(self._store, query, self._clock, lambda record: Session(record, self._decode), cursor)

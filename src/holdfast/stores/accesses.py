@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 import msgspec
@@ -28,9 +29,12 @@ class Accesses:
 
     def merged(self, record: Record) -> Record:
         """Return the record with what was told of it."""
-        session_id = record.id
-        at = max(self._told.get(session_id, 0.0), self._leaving.get(session_id, 0.0))
+        at = self.last_of(record.id)
         return record if at <= record.last_accessed else _replaced(record, last_accessed=at)
+
+    def last_of(self, session_id: str) -> float:
+        """Return the last access told and perhaps not written, or minus infinity."""
+        return max(self._told.get(session_id, -inf), self._leaving.get(session_id, -inf))
 
     def forget(self, session_id: str) -> None:
         """Drop what was told of a session that is deleted."""
@@ -42,13 +46,12 @@ class Accesses:
         return bool(self._told) and self._write_at <= now
 
     def take(self) -> dict[str, float]:
-        """Return what is to be written now; reads go on seeing it until `written` or `kept`."""
+        """Return what is to be written now; call `kept` if it could not be.
+
+        Reads go on seeing it until the next time: one that began before it was written may end after that.
+        """
         self._leaving, self._told = self._told, {}
         return self._leaving
-
-    def written(self) -> None:
-        """Drop what was taken: the store has it."""
-        self._leaving = {}
 
     def kept(self) -> None:
         """Take back what could not be written, to be written with what comes."""

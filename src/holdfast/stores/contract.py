@@ -48,6 +48,13 @@ class Page(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
+class IdPage(msgspec.Struct, frozen=True):
+    """Some ids; `cursor` continues behind them and is None at the end. A page may be empty and still have a cursor."""
+
+    ids: list[str]
+    cursor: str | None
+
+
 class Store(Protocol):
     """Keeps records under their ids, with compare-and-set on the version."""
 
@@ -85,7 +92,8 @@ class Store(Protocol):
     async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
         """Return up to `limit` matching records in an order of the store's own, which continues at `cursor`.
 
-        A whole scan holds every record that exists throughout it exactly once, whatever is written meanwhile.
+        A whole scan holds every record that exists throughout it exactly once, whatever is written meanwhile. A record
+        that is damaged is left out, and logged: only `get` of it raises `Corrupt`.
 
         Raises:
             Misused: The cursor is not one of this store's.
@@ -96,8 +104,23 @@ class Store(Protocol):
         """Delete up to `limit` records whose deadline is at or before `now`; return those that this call deleted.
 
         Of any number of callers and processes one is given each record. What was accessed or written in between
-        stays. The cost follows what is due, not what is kept. Without a write to power-safe storage: what a power
-        failure brings back is due again.
+        stays. The cost follows what is due, not what is kept. What is damaged stays, and keeps nothing else from
+        expiring. Without a write to power-safe storage: what a power failure brings back is due again.
+        """
+        ...
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """An ability of stores: lists ids without reading records, so that it is fast and no damage hides an id."""
+
+    async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
+        """Return the ids, among up to `limit` records, of those that are active and whose deadline is after `now`.
+
+        The order is the store's own and continues at `cursor`; whole lists hold what whole scans do, and the damaged.
+
+        Raises:
+            Misused: The cursor is not one of this store's.
         """
         ...
 

@@ -11,7 +11,7 @@ import msgspec
 from ..model.errors import Misused, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
-from .contract import Entry, JournalBounds, OpenStream, Page, Query
+from .contract import Entry, IdPage, JournalBounds, OpenStream, Page, Query
 from .deadlines import Deadlines, Kept
 from .memory_journal import MemoryJournal
 
@@ -24,7 +24,7 @@ _EMPTY: Final[dict[int, str]] = {}
 
 
 class MemoryStore:
-    """Keeps records and journals in memory; implements `Store` and `Journal`. Nothing outlives the process."""
+    """Keeps records and journals in memory; implements `Store`, `Listing`, `Journal`. Nothing outlives the process."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Kept] = {}
@@ -104,6 +104,10 @@ class MemoryStore:
                     gone.append(record)
             await asyncio.sleep(0)
         return gone
+
+    async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
+        page = await self.scan(Query(state="active"), cursor=cursor, limit=limit)
+        return IdPage([record.id for record in page.records if record.deadline > now], page.cursor)
 
     async def next_term(self) -> int:
         self._term += 1

@@ -7,35 +7,36 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ..model.errors import Corrupt, HoldfastError, Misused
+from ..model.errors import HoldfastError, Misused
 from ..model.session import Record
 from ..runtime import Periodic, shielded
 from .accesses import Accesses
-from .contract import Entry, JournalBounds, OpenStream, Page, Query
+from .contract import Entry, IdPage, JournalBounds, OpenStream, Page, Query
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_checkpoint import Checkpoints
 from .sqlite_file import connect, prepare, statement, translated
 from .sqlite_journal import SqliteTrim, read_entries, read_unfinished
-from .sqlite_reader import Read, Reader, record_from
+from .sqlite_pages import Due, Pages, read_ids
+from .sqlite_reader import Read, Reader
 from .sqlite_writer import Writer
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_WINDOW: Final = 5000  # rows that one page of a scan looks at
 _CHORE_S: Final = 1.0
 _CLOSE_S: Final = 5.0
-_CURSOR_MAX: Final = 2**63 - 1
+_DUE_PAGES_MAX: Final = 10
 
 
 class SqliteStore:
-    """Keeps records and journals in a SQLite file in WAL mode; implements `Store` and `Journal`.
+    """Keeps records and journals in a SQLite file in WAL mode; implements `Store`, `Listing` and `Journal`.
 
     Writes of all tasks that wait together are one statement and one fsync (group commit), in a thread; reads are in
     another. Opened by `SqliteStore.open`.
@@ -47,6 +48,8 @@ class SqliteStore:
         self._reader: Lane[Read] = Lane("the database's reader", Reader(to_read).read, to_read.close)
         self._checkpoints = Checkpoints(to_fold, writer, self._run)
         self._accesses = Accesses()
+        self._pages = Pages()
+        self._due_after = Due()
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
 
@@ -97,24 +100,22 @@ class SqliteStore:
         self._accesses.tell(session_id, at, self._loop.time() + within_s)
 
     async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
-        wanted = {
-            "after": _row_from(cursor),
-            "window": max(_WINDOW, limit),
-            "limit": limit,
-            "owner": query.owner,
-            "state": query.state,
-            "prefix": query.prefix,
-        }
-        page, looked_to = await self._read(lambda connection: _page(connection, wanted, query))
-        records = [self._accesses.merged(record) for record in page.records]
-        return Page(records, page.cursors, looked_to)
+        page = await self._read(lambda connection: self._pages.scan(connection, query, cursor, limit))
+        return Page([self._accesses.merged(record) for record in page.records], page.cursors, page.cursor)
+
+    async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
+        page, late = await self._read(lambda connection: read_ids(connection, now, cursor, limit))
+        for session_id, timeout, expires_at in late:
+            if min(expires_at, self._accesses.last_of(session_id) + timeout) > now:
+                page.ids.append(session_id)
+        return page
 
     async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
-        found = await self._read(lambda connection: _due(connection, now, limit))
+        found = await self._due(now, limit)
         if any(self._accesses.merged(record).deadline > now for record in found):
             # Accesses not yet written hide what is really due behind them.
             await self._write_accesses()
-            found = await self._read(lambda connection: _due(connection, now, limit))
+            found = await self._due(now, limit)
         due = [record for record in found if self._accesses.merged(record).deadline <= now]
         acts = [Delete(record.id, expect=record.version, due_at=now, durable=False) for record in due]
         gone: list[Record] = []
@@ -148,6 +149,20 @@ class SqliteStore:
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await SqliteTrim(self._read, self._run).trim(bounds, now)
+
+    async def _due(self, now: float, limit: int) -> list[Record]:
+        """Return the next records that are due, behind any pages of which nothing can be read.
+
+        At most ten pages are looked at; the next call goes on behind them, and begins anew at the end.
+        """
+        after, self._due_after = self._due_after, Due()
+        for _ in range(_DUE_PAGES_MAX):
+            found, end = await self._read(partial(self._pages.due, now=now, after=after, limit=limit))
+            if found or end is None:
+                return found
+            after = end
+        self._due_after = after
+        return []
 
     async def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
         act = Read(run=run)
@@ -183,7 +198,6 @@ class SqliteStore:
             except BaseException:
                 self._accesses.kept()
                 raise
-            self._accesses.written()
 
     async def _close(self, chores: list[Periodic]) -> None:
         for chore in chores:
@@ -207,44 +221,9 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3
         raise translated(error) from error
 
 
-def _page(connection: sqlite3.Connection, wanted: dict[str, Any], query: Query) -> tuple[Page, str | None]:
-    """Return a page, and the cursor behind it: the last row when it is full, else the end of the window."""
-    found = connection.execute(statement("scan"), wanted).fetchall()
-    rows = [row for row in found if row[1] is not None]
-    ((window_end, _, looked_at, *_),) = [row for row in found if row[1] is None]
-    page = Page([], [], None)
-    for row in rows:
-        record = record_from(row[1:])
-        if query.matches(record):
-            page.records.append(record)
-            page.cursors.append(str(row[0]))
-    if len(rows) == wanted["limit"]:
-        return page, str(rows[-1][0])
-    return page, str(window_end) if looked_at == wanted["window"] else None
-
-
-def _due(connection: sqlite3.Connection, now: float, limit: int) -> list[Record]:
-    found: list[Record] = []
-    for row in connection.execute(statement("due"), (now, limit)):
-        try:
-            found.append(record_from(row))
-        except Corrupt as error:
-            # It stays where it is for a human to look at; the others must not wait for that.
-            _log.error("an expired session is not deleted: %s", error)
-    return found
-
-
 def _next_term(connection: sqlite3.Connection) -> int:
     (rows,) = connection.execute(statement("next_term")).fetchall()
     return int(rows[0])
-
-
-def _row_from(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or int(cursor[:20]) > _CURSOR_MAX:
-        raise Misused("this is not a cursor of a SQLite store; pass one that its scan returned")
-    return int(cursor)
 
 
 def _is_text(session_id: object) -> bool:

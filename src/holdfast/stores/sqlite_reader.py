@@ -69,11 +69,12 @@ class Reader:
                     act.error = error
 
 
-def record_from(row: tuple[Any, ...]) -> Record:
+def record_from(row: Sequence[Any]) -> Record:
     """Return the record of a row (id, version, term, last_accessed, body).
 
     Raises:
         Corrupt: The body is damaged, or is not the one that the columns speak of.
+        Misused: A newer version of Holdfast wrote it.
     """
     session_id, version, term, last_accessed, body = row
     if not isinstance(body, bytes) or not isinstance(last_accessed, float):

@@ -17,9 +17,10 @@ from ..model.errors import Misused, Moved, VersionConflict
 from ..model.session import Record
 from ..stores.contract import Query, Store
 from .journal_contract import JournalContract
+from .listing_contract import ListingContract
 from .records import NOW, record_of
 
-__all__ = ["JournalContract", "StoreContract"]
+__all__ = ["JournalContract", "ListingContract", "StoreContract"]
 
 
 class StoreContract:

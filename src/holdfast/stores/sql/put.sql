@@ -1,6 +1,6 @@
 -- Rows: id, version, term, last_accessed, timeout, expires_at, owner, state, body.
 -- A row whose stored version is not the one before, or whose stored term is higher, makes its version NULL: NOT NULL
--- refuses the whole statement, nothing is written, and the writer looks row by row (put_look.sql).
+-- refuses the whole statement, nothing is written, and the writer looks row by row (look.sql).
 INSERT INTO sessions (id, version, term, last_accessed, timeout, expires_at, owner, state, body)
 SELECT
     column1,
