@@ -297,8 +297,9 @@ class LiveSession:
         request_id = call.message.id
         if request_id is not None and self.calls.get(request_id) is call:
             del self.calls[request_id]
-        if self._tokens and (token := _token(call.message)) is not None:
-            self._tokens.pop(token, None)
+        token = _token(call.message) if self._tokens else None
+        if token is not None and self._tokens.get(token) is call:
+            del self._tokens[token]
         self.used_at = self._owner.now()
         if call.stream is not None:
             self._emit(call.stream, Kind.FINAL, frame)
