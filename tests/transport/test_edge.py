@@ -17,11 +17,12 @@ from holdfast.model import SystemClock, Unavailable
 from holdfast.model.jsonrpc import RequestId, parse
 from holdfast.sessions import SessionManager
 from holdfast.stores import Entry, MemoryStore
+from holdfast.stores.sqlite import SqliteStore
 from holdfast.transport.host import Host, HostSettings
 from holdfast.transport.pipeline import Edge, EdgeSettings
 from holdfast.transport.places import Places
 from tests.gateway.workers import AGREED, PlannedWorker, PlannedWorkers
-from tests.kit import eventually_async
+from tests.kit import LoopWatch, eventually_async
 
 HEADERS = [
     (b"content-type", b"application/json"),
@@ -119,7 +120,7 @@ async def ask(edge: Edge, verb: str, body: bytes = b"", **headers: str) -> Answe
 
 @asynccontextmanager
 async def edge_on(
-    store: MemoryStore, tmp_path: Path, upstreams: Upstreams | None = None, **settings: Any
+    store: MemoryStore | SqliteStore, tmp_path: Path, upstreams: Upstreams | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Edge, str]]:
     clock = SystemClock()
     sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
@@ -231,3 +232,23 @@ async def test_the_end_of_a_stream_is_not_a_gap(tmp_path: Path) -> None:
         last = answered.body.split(b"\n\n")[1].split(b"\n")[0].removeprefix(b"id: ").decode()
         resumed = await ask(edge, "GET", mcp_session_id=session, last_event_id=last)
     assert (resumed.status, resumed.body) == (200, b"")
+
+
+async def test_nothing_blocks_the_loop(tmp_path: Path, loop_watch: Callable[[float], LoopWatch]) -> None:
+    """R-PER-5: opening, streaming, sweeping, resuming and ending on a real store."""
+    (tmp_path / "places").mkdir()
+    opening = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}'
+    ping = b'{"jsonrpc":"2.0","id":2,"method":"ping"}'
+    async with (
+        SqliteStore.open(tmp_path / "sessions.db") as store,
+        edge_on(store, tmp_path / "places", answer="stream") as (edge, first),
+    ):
+        with loop_watch(0.05):
+            opened = await asyncio.gather(*(ask(edge, "POST", opening) for _ in range(60)))
+            sessions = [first, *(one.headers[b"mcp-session-id"].decode() for one in opened)]
+            for _ in range(3):
+                asked = (ask(edge, "POST", ping, mcp_session_id=session) for session in sessions)
+                assert {answered.status for answered in await asyncio.gather(*asked)} == {200}
+            await edge._host.sweep()
+            ended = await asyncio.gather(*(ask(edge, "DELETE", mcp_session_id=session) for session in sessions))
+    assert {answered.status for answered in ended} == {204}
