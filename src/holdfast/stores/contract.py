@@ -158,7 +158,11 @@ class OpenStream(msgspec.Struct, frozen=True):
 
 
 class JournalBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a journal keeps. Openings and final entries go by age only, and together with their stream."""
+    """How much a journal keeps.
+
+    Only messages count against entries and bytes, and only they are trimmed for them, oldest first. Openings and final
+    entries go by age alone, and together with their stream: counted, many answers would push out every message.
+    """
 
     session_entries_max: int = 10_000
     session_bytes_max: int = 16 * 2**20

@@ -36,15 +36,14 @@ class _Stream:
 
 
 class _Journal:
-    """What is kept of one session. `messages` holds what may be trimmed, oldest first, by number."""
+    """What is kept of one session. `messages` is what may be trimmed, oldest first, by number; `bytes` is theirs."""
 
-    __slots__ = ("bytes", "entries", "messages", "streams", "unfinished")
+    __slots__ = ("bytes", "messages", "streams", "unfinished")
 
     def __init__(self) -> None:
         self.streams: dict[str, _Stream] = {}
         self.unfinished: dict[str, Entry] = {}
         self.messages: dict[int, Entry] = {}
-        self.entries = 0
         self.bytes = 0
 
 
@@ -66,10 +65,10 @@ class MemoryJournal:
             stream = journal.streams.setdefault(entry.stream, _Stream())
             if not stream.add(entry):
                 continue
-            self._count(journal, entry, 1)
             self._streams.pop((session_id, entry.stream), None)
             self._streams[session_id, entry.stream] = entry.at
             if entry.kind is Kind.MESSAGE:
+                self._count(journal, entry, 1)
                 self._numbered += 1
                 journal.messages[self._numbered] = entry
                 self._messages[self._numbered] = session_id
@@ -138,7 +137,7 @@ class MemoryJournal:
         journal = self._journals.get(session_id)
         gone = 0
         while journal and journal.messages and gone < _TRIMMED_A_SLICE:
-            if journal.entries <= bounds.session_entries_max and journal.bytes <= bounds.session_bytes_max:
+            if len(journal.messages) <= bounds.session_entries_max and journal.bytes <= bounds.session_bytes_max:
                 break
             gone += self._remove_message(session_id, next(iter(journal.messages)))
         return gone
@@ -159,15 +158,13 @@ class MemoryJournal:
         stream = journal.streams.pop(name)
         del self._streams[session_id, name]
         journal.unfinished.pop(name, None)
-        for entry in stream.entries:
-            self._count(journal, entry, -1)
         gone = {id(entry) for entry in stream.entries}
-        for number in [number for number, entry in journal.messages.items() if id(entry) in gone]:
+        for number, entry in [each for each in journal.messages.items() if id(each[1]) in gone]:
             del journal.messages[number], self._messages[number]
+            self._count(journal, entry, -1)
         return len(stream.entries)
 
     def _count(self, journal: _Journal, entry: Entry, sign: int) -> None:
         size_bytes = sign * (len(entry.data) + len(entry.request))
-        journal.entries += sign
         journal.bytes += size_bytes
         self._bytes += size_bytes

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from .contract import Entry, JournalBounds, Kind, OpenStream
 from .sqlite_file import statement
 
 Connection = sqlite3.Connection
+
+_STEP: Final = 1000
+_STEP_BYTES: Final = 8 * 2**20
 
 
 def read_entries(
@@ -27,7 +32,10 @@ def read_unfinished(connection: Connection, session_id: str) -> list[OpenStream]
 
 
 class SqliteTrim:
-    """Finds on the reader what goes, and deletes it on the writer in steps of 1,000, so that nobody waits long."""
+    """Deletes on the writer in steps of at most 1,000 entries or about 8 MiB, so that nobody waits long.
+
+    Each step is a statement that looks itself at what is there: one that fails leaves the work of those before.
+    """
 
     def __init__(
         self,
@@ -41,27 +49,20 @@ class SqliteTrim:
         """Trim by age, then each session, then all together; return how many entries went."""
         oldest = {"oldest": now - bounds.age_s_max}
         trimmed = await self._delete("trim_aged", oldest) + await self._delete("trim_streams", oldest)
-        sizes = await self._read(lambda connection: connection.execute(statement("trim_sizes")).fetchall())
-        for session, entries, size_bytes in sizes:
-            excess = {
-                "session": session,
-                "entries": entries - bounds.session_entries_max,
-                "bytes": size_bytes - bounds.session_bytes_max,
-            }
-            if excess["entries"] > 0 or excess["bytes"] > 0:
-                trimmed += await self._cut("trim_session_cut", excess, session)
-        total = await self._read(lambda connection: connection.execute(statement("trim_total")).fetchone()[0])
+        of_session = {"messages_max": bounds.session_entries_max, "bytes_max": bounds.session_bytes_max}
+        over, total = await self._read(
+            lambda connection: connection.execute(statement("trim_over"), of_session).fetchone()
+        )
+        for session in msgspec.json.decode(over):
+            trimmed += await self._delete("trim_session", of_session | {"session": session})
         if total > bounds.total_bytes_max:
-            trimmed += await self._cut("trim_total_cut", {"bytes": total - bounds.total_bytes_max}, None)
+            trimmed += await self._delete("trim_total", {"bytes_max": bounds.total_bytes_max})
         return trimmed
 
-    async def _cut(self, name: str, excess: dict[str, int], session: int | None) -> int:
-        up_to = await self._read(lambda connection: connection.execute(statement(name), excess).fetchone()[0])
-        return await self._delete("trim_messages", {"session": session, "up_to": up_to})
-
     async def _delete(self, name: str, values: dict[str, Any]) -> int:
+        wanted = values | {"step": _STEP, "step_bytes": _STEP_BYTES}
         trimmed = 0
-        while gone := await self._write(lambda connection: connection.execute(statement(name), values).rowcount):
+        while gone := await self._write(lambda connection: connection.execute(statement(name), wanted).rowcount):
             trimmed += gone
         return trimmed
 

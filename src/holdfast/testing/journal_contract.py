@@ -114,9 +114,9 @@ class JournalContract:
     async def test_trim_keeps_the_newest_entries_of_a_session(self, store: JournalStore) -> None:
         """R-STO-1."""
         await _write_stream(store, "s", messages=10)
-        assert await store.trim(JournalBounds(session_entries_max=5), NOW) == 7
+        assert await store.trim(JournalBounds(session_entries_max=5), NOW) == 5
         kept = await store.read("s", "a", after=START)
-        assert [(entry.seq, entry.kind) for entry in kept] == [(0, 0), (8, 1), (9, 1), (10, 1), (11, 2)]
+        assert [(entry.seq, entry.kind) for entry in kept] == [(0, 0), *((seq, 1) for seq in range(6, 11)), (11, 2)]
         assert await store.trim(JournalBounds(session_entries_max=5), NOW) == 0
 
     async def test_trim_counts_the_bytes_of_a_session_and_spares_the_others(self, store: JournalStore) -> None:
@@ -130,9 +130,31 @@ class JournalContract:
         """R-STO-1."""
         await _write_stream(store, "old", messages=5, data=b"x" * 100)
         await _write_stream(store, "new", messages=5, data=b"x" * 100)
-        assert await store.trim(JournalBounds(total_bytes_max=800), NOW) == 3
+        assert await store.trim(JournalBounds(total_bytes_max=700), NOW) == 3
         assert len(await store.read("old", "a", after=START)) == 4
         assert len(await store.read("new", "a", after=START)) == 7
+
+    async def test_openings_and_final_entries_push_no_message_out(self, store: JournalStore) -> None:
+        """R-STO-1."""
+        await _write_stream(store, "s", messages=3, data=b"x" * 100)
+        answers = [entry_of(f"b{at}", 1, Kind.FINAL, data=b"x" * 100) for at in range(20)]
+        await store.append("s", 1, answers)
+        bounds = JournalBounds(session_entries_max=3, session_bytes_max=300, total_bytes_max=300)
+        assert await store.trim(bounds, NOW) == 0
+        assert len(await store.read("s", "a", after=START)) == 5
+
+    async def test_what_was_appended_twice_or_is_gone_counts_no_more(self, store: JournalStore) -> None:
+        """R-STO-1."""
+        bounds = JournalBounds(session_entries_max=5, session_bytes_max=500, total_bytes_max=1000)
+        for name in ("s", "t", "gone"):
+            await _write_stream(store, name, messages=5, data=b"x" * 100)
+        await store.append("s", 1, [entry_of("a", seq, data=b"x" * 100) for seq in range(1, 6)])
+        await store.delete("gone")
+        assert await store.trim(bounds, NOW) == 0
+        await store.append("s", 1, [entry_of("b", 1, data=b"x" * 100)])
+        assert await store.trim(bounds, NOW) == 1
+        assert [entry.seq for entry in await store.read("s", "a", after=START)] == [0, 2, 3, 4, 5, 6]
+        assert await store.trim(bounds, NOW) == 0
 
     async def test_openings_and_final_entries_go_by_age_only_with_their_stream(self, store: JournalStore) -> None:
         """R-STO-1."""

@@ -1,1 +1,0 @@
-SELECT session, count(*), sum(bytes) FROM journal GROUP BY session
