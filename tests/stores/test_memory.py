@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.stores import MemoryStore
-from holdfast.stores.contract import Query
-from holdfast.testing.records import NOW, record_of
+from holdfast.stores.contract import JournalBounds, Kind, Query
+from holdfast.testing.records import NOW, entry_of, record_of
 from tests import kit
 
 ACTS = st.lists(
@@ -63,6 +63,21 @@ async def test_a_scan_goes_on_where_everything_was_deleted() -> None:
         if cursor is None:
             break
     assert found == ["s0", "s5999"]
+
+
+async def test_trimming_old_streams_beside_many_messages_lets_the_loop_go_on(
+    loop_watch: Callable[[float], kit.LoopWatch],
+) -> None:
+    """R-PER-5: a stream that goes costs its own entries, not those of its session."""
+    store = MemoryStore()
+    await store.put(record_of("s"), expect=0)
+    for at in range(1000):
+        await store.append("s", 1, [entry_of(f"a{at}", 0, Kind.OPENING), entry_of(f"a{at}", 1, Kind.FINAL)])
+    for at in range(20_000):
+        await store.append("s", 1, [entry_of("live", at, at=NOW + 50)])
+    with loop_watch(0.1):
+        assert await store.trim(JournalBounds(session_entries_max=30_000, age_s_max=10.0), NOW + 55) == 2000
+    assert len(await store.read("s", "live", after=(0, -1), limit=30_000)) == 20_000
 
 
 async def test_a_sweep_and_a_scan_let_the_loop_go_on(loop_watch: Callable[[float], kit.LoopWatch]) -> None:

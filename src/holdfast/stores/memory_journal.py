@@ -13,26 +13,28 @@ _TRIMMED_A_SLICE: Final = 500
 
 
 class _Stream:
-    """The entries of one stream by position."""
+    """The entries of one stream by position, and the numbers of those that are messages (0 for the others)."""
 
-    __slots__ = ("entries", "positions")
+    __slots__ = ("entries", "numbers", "positions")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.numbers: list[int] = []
         self.positions: list[tuple[int, int]] = []
 
-    def add(self, entry: Entry) -> bool:
+    def add(self, entry: Entry, number: int) -> bool:
         position = (entry.term, entry.seq)
         at = bisect_left(self.positions, position)
         if self.positions[at : at + 1] == [position]:
             return False
         self.positions.insert(at, position)
         self.entries.insert(at, entry)
+        self.numbers.insert(at, number)
         return True
 
     def remove(self, entry: Entry) -> None:
         at = bisect_left(self.positions, (entry.term, entry.seq))
-        del self.positions[at], self.entries[at]
+        del self.positions[at], self.entries[at], self.numbers[at]
 
 
 class _Journal:
@@ -63,15 +65,16 @@ class MemoryJournal:
         journal = self._journals.setdefault(session_id, _Journal())
         for entry in entries:
             stream = journal.streams.setdefault(entry.stream, _Stream())
-            if not stream.add(entry):
+            number = self._numbered + 1 if entry.kind is Kind.MESSAGE else 0
+            if not stream.add(entry, number):
                 continue
             self._streams.pop((session_id, entry.stream), None)
             self._streams[session_id, entry.stream] = entry.at
-            if entry.kind is Kind.MESSAGE:
+            if number:
+                self._numbered = number
                 self._count(journal, entry, 1)
-                self._numbered += 1
-                journal.messages[self._numbered] = entry
-                self._messages[self._numbered] = session_id
+                journal.messages[number] = entry
+                self._messages[number] = session_id
             elif entry.kind is Kind.FINAL:
                 journal.unfinished.pop(entry.stream, None)
             elif stream.entries[-1].kind is not Kind.FINAL:
@@ -158,10 +161,9 @@ class MemoryJournal:
         stream = journal.streams.pop(name)
         del self._streams[session_id, name]
         journal.unfinished.pop(name, None)
-        gone = {id(entry) for entry in stream.entries}
-        for number, entry in [each for each in journal.messages.items() if id(each[1]) in gone]:
-            del journal.messages[number], self._messages[number]
-            self._count(journal, entry, -1)
+        for number in filter(None, stream.numbers):
+            self._count(journal, journal.messages.pop(number), -1)
+            del self._messages[number]
         return len(stream.entries)
 
     def _count(self, journal: _Journal, entry: Entry, sign: int) -> None:
