@@ -398,6 +398,17 @@ async def test_a_sweep_expires_by_the_moment_it_is_given(sessions: Sessions, clo
     assert len(await sessions.expire_due(now=told_at + 1)) == 1
 
 
+@pytest.mark.parametrize("arguments", [{"limit": 0}, {"limit": -1}, {"late_s": -1}, {"late_s": math.nan}], ids=str)
+async def test_a_sweep_without_bound_or_before_its_time_is_refused(
+    sessions: Sessions, clock: ManualClock, arguments: Metadata
+) -> None:
+    """R-MGR-5."""
+    await sessions.create(id="s", timeout=0)
+    with pytest.raises(Misused):
+        await sessions.expire_due(**arguments)
+    assert await sessions.cleanup_expired() == 1
+
+
 async def test_a_late_owner_adopts_what_the_one_before_may_have_used(sessions: Sessions, clock: ManualClock) -> None:
     """R-STO-5."""
     session = await sessions.create({"n": 0}, timeout=10)

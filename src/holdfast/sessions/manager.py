@@ -337,7 +337,12 @@ class SessionManager(Generic[M]):
         up to a moment passes that moment, so that nothing it uses expires in between. It passes as `late_s` how late
         others write theirs, so that none of these shortens a life. What has expired less than `late_s` ago stays
         stored, and is `NotFound` all the same.
+
+        Raises:
+            Misused: `limit` is less than 1, or `late_s` less than 0.
         """
+        if limit < 1 or not late_s >= 0:
+            raise Misused(f"expire_due(limit={limit}, late_s={late_s}): limit is 1 or more, late_s 0 or more")
         moment = self._clock.now() if now is None else now
         gone = await self._store.expire(moment - late_s, limit=limit)
         return [Session(record, self._decode) for record in gone]

@@ -3,8 +3,8 @@
 A store keeps records and knows nothing of what they mean: expiry, access and capacity are the manager's rules.
 Every method may raise `Unavailable` (the outcome is unknown) with the driver's error as its cause; every call ends
 within the store's own deadline. `Refused` means that too much waits already: nothing was done. Damage is `Corrupt`,
-never "not there". Opening and closing belong to whoever opened the store (`stores.url.open_store`), so they are not
-part of this.
+never "not there", and concerns its own session only. Every `limit` is 1 or more. Opening and closing belong to whoever
+opened the store (`stores.url.open_store`), so they are not part of this.
 """
 
 from __future__ import annotations
