@@ -123,6 +123,18 @@ async def test_a_stop_ends_a_worker_that_is_starting_and_tells_who_waits() -> No
     assert upstream.workers.alive == 0
 
 
+async def test_a_stop_while_a_worker_is_being_made_ends_it_as_soon_as_it_is() -> None:
+    upstream = Upstream(says_nothing)
+    upstream.workers.may_spawn.clear()
+    opening = asyncio.ensure_future(upstream.it.open(INITIALIZE, 1))
+    await asyncio.sleep(0)
+    await upstream.it.stop()
+    upstream.workers.may_spawn.set()
+    with pytest.raises(Unavailable, match="ending"):
+        await opening
+    assert (len(upstream.workers.made), upstream.workers.alive) == (1, 0)
+
+
 async def test_a_server_that_does_not_answer_in_time_is_ended() -> None:
     upstream = Upstream(says_nothing, start_timeout_s=0.01)
     with pytest.raises(Unavailable, match=r"within 0\.01 s"):

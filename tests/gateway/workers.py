@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -55,10 +56,13 @@ class PlannedWorkers:
         self._plan = plan
         self.made: list[PlannedWorker] = []
         self.refusing = False
+        self.may_spawn = asyncio.Event()
+        self.may_spawn.set()
 
     async def spawn(
         self, place: Path, *, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]
     ) -> PlannedWorker:
+        await self.may_spawn.wait()
         if self.refusing:
             raise Unavailable("no worker today")
         self.made.append(PlannedWorker(on_frame, on_exit, self._plan))

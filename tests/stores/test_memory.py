@@ -86,7 +86,7 @@ async def test_a_sweep_and_a_scan_let_the_loop_go_on(loop_watch: Callable[[float
     for at in range(40_000):
         await store.put(record_of(f"s{at}"), expect=0)
         await store.touch(f"s{at}", NOW + (30 if at % 2 else 0))
-    with loop_watch(0.02):
+    with loop_watch(0.05):
         cursor: str | None = None
         for _ in range(1000):
             cursor = (await store.scan(Query(owner="nobody"), cursor=cursor)).cursor

@@ -129,6 +129,8 @@ class StdioUpstream:
                 self._place, on_frame=self._heard, on_exit=partial(self._ended)
             )
             try:
+                if self._stopped:  # meanwhile; whoever stopped it saw no worker to stop
+                    raise Unavailable("the session is ending")
                 worker.send(initialize)
                 async with asyncio.timeout(self._settings.start_timeout_s):
                     return await answer
