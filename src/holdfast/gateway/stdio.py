@@ -128,9 +128,10 @@ class StdioUpstream:
             self._worker = worker = await self._workers.spawn(
                 self._place, on_frame=self._heard, on_exit=partial(self._ended)
             )
+            if self._stopped:  # meanwhile; whoever stopped it saw no worker to stop
+                await shielded(worker.stop(grace_s=1.0), within_s=10.0)
+                raise Unavailable("the session is ending")
             try:
-                if self._stopped:  # meanwhile; whoever stopped it saw no worker to stop
-                    raise Unavailable("the session is ending")
                 worker.send(initialize)
                 async with asyncio.timeout(self._settings.start_timeout_s):
                     return await answer
