@@ -19,7 +19,7 @@ from .outbox import Outbox
 from .strays import Strays
 from .worker import Worker
 
-CHUNK_BYTES: Final = 256 * 1024
+CHUNK_BYTES: Final = 64 * 1024  # more would come from mmap(2) and go back to it, at every read
 LOCK_WAIT_S: Final = 10.0
 LOCK_POLL_S: Final = 0.02
 PENDING_MAX: Final = 10_000
