@@ -31,7 +31,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 serve: $(STAMP)serve ## host the example server with durable sessions on http://127.0.0.1:8000/mcp (HOST=, PORT=, DATA=)
-	@exec $(BIN)/holdfast serve --host $(HOST) --port $(PORT) --data $(DATA) -- $(BIN)/python examples/notes_server.py
+	@exec $(BIN)/holdfast serve --host '$(HOST)' --port '$(PORT)' --data '$(DATA)' -- $(BIN)/python examples/notes_server.py
 
 demo: $(STAMP)serve ## watch a session live on while its server is killed and started again
 	@exec $(BIN)/holdfast demo

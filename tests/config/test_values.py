@@ -8,13 +8,13 @@ from holdfast.model import Misused
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("500ms", 0.5), ("90", 90), ("90s", 90), ("1.5m", 90), ("2 h", 7200), ("7d", 604800)]
+    ("text", "seconds"), [("500ms", 0.5), ("0", 0), ("90s", 90), ("1.5m", 90), ("2 h", 7200), ("7d", 604800)]
 )
 def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: float) -> None:
     assert duration_s(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1s", "1w", "1h30m", "nan", "inf", "1e3", "١s"])
+@pytest.mark.parametrize("text", ["", "h", "8", "-1s", "1w", "1h30m", "nan", "inf", "1e3", "١s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(Misused, match="500ms"):
         duration_s(text)

@@ -77,7 +77,7 @@ def test_without_the_official_client_it_says_what_to_install(tmp_path: Path) -> 
     with performing(tmp_path, PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}") as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
-    assert err == "holdfast: mcp is not installed; run: pip install 'holdfast[examples]'\n"
+    assert err == "holdfast: mcp is not installed; install holdfast with its extras `server` and `examples`\n"
 
 
 def test_a_server_that_cannot_start_is_one_line(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_server_that_cannot_start_is_one_line(tmp_path: Path) -> None:
     with performing(tmp_path, PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}") as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert err == "holdfast: uvloop is not installed; run: pip install 'holdfast[server]'\n"
+    assert err == "holdfast: uvloop is not installed; install holdfast with its extra `server`\n"
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])

@@ -31,6 +31,8 @@ def test_a_server_that_ends_at_once_makes_no_session(tmp_path: Path) -> None:
         reply = served.client().request("initialize", {})
         assert reply.status == 503
         assert "no luck" in reply.json()["error"]["message"]
+        assert "a start failed" in served.log
+        assert "no luck" in served.log
         assert served.terminate() == 0
         assert list((served.data / "sessions").iterdir()) == []
 
@@ -69,6 +71,7 @@ def test_sessions_that_expired_while_nobody_served_make_no_room_twice(tmp_path: 
 
 def test_a_mistake_inside_the_data_directory_is_said(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "server.lock").touch()
     (tmp_path / "data" / "sessions").write_text("a file")
     result = holdfast("serve", "--port", str(free_port()), "--data", "data", "--", "true", cwd=tmp_path)
     is_one_line_saying(result, "sessions", "--data")
@@ -114,7 +117,7 @@ def is_one_line_saying(result: subprocess.CompletedProcess[str], *parts: str) ->
     ("words", "parts"),
     [
         (["serve", "--", "no-such-program"], ["no-such-program", "no such command"]),
-        (["serve", "--", "./plain.txt"], ["not executable"]),
+        (["serve", "--", "./plain.txt"], ["may not be run"]),
         (["serve"], ["no command", "--"]),
         (["serve", "--prot", "1", "--", "true"], ["--prot", "did you mean --port?"]),
         (["serve", "--port", "http", "--", "true"], ["--port", "whole number"]),
@@ -123,6 +126,8 @@ def is_one_line_saying(result: subprocess.CompletedProcess[str], *parts: str) ->
         (["serve", "--host", "nowhere", "--", "true"], ["not an address"]),
         (["serve", "--data", "plain.txt", "--", "true"], ["plain.txt", "--data"]),
         (["serve", "--data", "newer", "--", "true"], ["newer version", "upgrade"]),
+        (["serve", "--data", "foreign", "--", "true"], ["something else", "--data"]),
+        (["serve", "--env-file", "export.env", "--", "true"], ["export.env, line 1", "NAME=VALUE"]),
         (["serve", "--config", "absent.toml", "--", "true"], ["absent.toml", "cannot be read"]),
         (["serve", "--config", "typo.toml", "--", "true"], ["sesion-timeout", "did you mean session-timeout?"]),
         (["serve", "--store", "mongodb://x", "--", "true"], ["mongodb", "sqlite"]),
@@ -138,6 +143,10 @@ def test_a_mistake_is_one_line_that_says_what_to_do(tmp_path: Path, words: list[
     (tmp_path / "typo.toml").write_text('sesion-timeout = "1h"\n')
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "format").write_text("99\n")
+    (tmp_path / "newer" / "server.lock").touch()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "source.py").touch()
+    (tmp_path / "export.env").write_text("export A=1\n")
     port = ["--port", str(free_port())] if words[:1] == ["serve"] and "--port" not in words else []
     is_one_line_saying(holdfast(*words[:1], *port, *words[1:], cwd=tmp_path), *parts)
 

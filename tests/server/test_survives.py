@@ -246,6 +246,21 @@ def test_a_stop_does_not_wait_for_a_worker_that_starts(tmp_path: Path) -> None:
     assert replies == [503]
 
 
+def test_a_second_signal_ends_the_wait(served: Served) -> None:
+    client = served.opened()
+    with client.request("tools/call", call_params("mute"), id="m") as reply:
+        events = reply.events()
+        opening = next(events)
+        assert served.process is not None
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.stdout is not None
+        assert "calls in flight (1)" in served.process.stdout.readline()
+        assert served.terminate() == 0
+    served.start()
+    last = list(client.get(opening.id).events())[-1].message
+    assert (last["id"], last["error"]["code"]) == ("m", INTERRUPTED)
+
+
 def test_a_stop_answers_what_it_cannot_wait_for(served: Served) -> None:
     """Drain is bounded; what is left then is told."""
     client = served.opened()

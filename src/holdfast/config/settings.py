@@ -72,7 +72,7 @@ def _worker_env(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[s
     for item in values["env"] or ():
         name, has_value, value = item.partition("=")
         if not has_value and name not in environ:
-            raise Misused(f"--env {name}: there is no such variable here; write --env {name}=VALUE or set it")
+            raise Misused(f"env {name}: there is no such variable here; write {name}=VALUE or set it")
         env[name] = value if has_value else environ[name]
     return env
 
@@ -86,7 +86,7 @@ def _read_env_file(path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):
             name, has_value, value = line.strip().partition("=")
-            if not has_value:
-                raise Misused(f"--env-file {path}, line {number}: write NAME=VALUE")
-            env[name.strip()] = value
+            if not has_value or not name.isidentifier():
+                raise Misused(f"--env-file {path}, line {number}: write NAME=VALUE; no export, no spaces around the =")
+            env[name] = value
     return env

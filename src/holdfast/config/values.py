@@ -9,13 +9,15 @@ from typing import Final
 
 from ..model import Misused
 
-_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
 def duration_s(text: str) -> float:
-    """Return the seconds that `500ms`, `90s`, `30m`, `1h`, `7d` or a plain number means."""
+    """Return the seconds that `500ms`, `90s`, `30m`, `1h` or `7d` means; 0 needs no unit."""
+    if text.strip() == "0":
+        return 0.0
     match = _NUMBER.fullmatch(text.strip())
     if match is None or match[2] not in _UNITS_S or not math.isfinite(float(match[1])):
         raise Misused(f"{text!r} is not a duration; write 500ms, 90s, 30m, 1h or 7d")

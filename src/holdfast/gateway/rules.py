@@ -14,6 +14,8 @@ from .contract import Exit, Handshake
 
 SUBSCRIPTIONS_MAX: Final = 1000
 
+UNANSWERED: Final = "this call was not answered, and may have had its effects; look before you call again"
+
 REMEMBERED: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 
 Change: TypeAlias = Callable[[Handshake], Handshake]

@@ -139,8 +139,11 @@ class StdioUpstream:
                 self._expected.clear()
                 await shielded(worker.stop(grace_s=1.0), within_s=10.0)
                 if isinstance(error, TimeoutError):
-                    within = f"{self._settings.start_timeout_s:g} s"
-                    raise Unavailable(f"the MCP server did not answer initialize within {within}") from error
+                    late = f"the MCP server did not answer initialize within {self._settings.start_timeout_s:g} s"
+                    _log.warning("a start failed: %s", late)
+                    raise Unavailable(late) from error
+                if isinstance(error, Unavailable):
+                    _log.warning("a start failed: %s", error)
                 raise
 
     async def _replay(self, handshake: Handshake) -> Exception | None:

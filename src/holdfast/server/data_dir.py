@@ -25,6 +25,8 @@ def locked_data_dir(path: Path) -> Iterator[Path]:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (path / "server.lock").exists() and any(path.iterdir()):
+            raise Misused(f"{path} holds something else than a server's data; choose an empty or new --data")
         lock = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _unusable(path, error) from error
@@ -57,6 +59,7 @@ def _unusable(path: Path, error: OSError) -> Misused:
 def _check_format(path: Path) -> None:
     marker = path / "format"
     if not marker.exists():
+        (path / ".gitignore").write_text("*\n")
         fresh = path / "format.new"  # renamed, so that a half-written one is never taken for the mark
         fresh.write_text(f"{FORMAT}\n")
         fresh.rename(marker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
         from ..wiring import assembled
         from .uvicorn import run, serve_until_signalled
     except ImportError as error:
-        raise Misused(f"{error.name} is not installed; run: pip install 'holdfast[server]'") from error
+        raise Misused(f"{error.name} is not installed; install holdfast with its extra `server`") from error
     with locked_data_dir(settings.data) as places, _listener(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
 
@@ -34,11 +35,20 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
             say(f"Serving {' '.join(settings.keeper.command)}")
             say(f"  connect to  http://{host}:{port}{settings.edge.path}  (MCP, Streamable HTTP)")
             say(f"  data in     {settings.data}")
-            say("  stop with   Ctrl-C; sessions are kept and go on at the next start")
+            for word in _missing(settings.keeper.command):
+                say(f"  mind        there is no file {word} here; a worker will look for it in its session's folder")
+            kept = "end with the server" if settings.store == "memory://" else "are kept and go on at the next start"
+            say(f"  stop with   Ctrl-C; sessions {kept}")
 
         async def main() -> None:
             async with assembled(settings, places) as parts:
-                await serve_until_signalled(parts.edge, listener, listening=listening, drain=parts.host.drain)
+
+                async def drain() -> None:
+                    if calls := parts.host.calls_in_flight:
+                        say(f"Stopping; calls in flight ({calls}) have a moment to end; Ctrl-C again: at once")
+                    await parts.host.drain()
+
+                await serve_until_signalled(parts.edge, listener, listening=listening, drain=drain)
 
         run(main())
 
@@ -46,8 +56,13 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 def _check_command(command: tuple[str, ...]) -> None:
     program = command[0]
     if shutil.which(program) is None:
-        there = "it is not executable" if Path(program).is_file() else "there is no such command"
+        there = "it may not be run" if os.path.lexists(program) else "there is no such command"
         raise Misused(f"{program}: {there}; check the words after --")
+
+
+def _missing(command: tuple[str, ...]) -> list[str]:
+    """Return the words that look like a script's path and name nothing; existing ones have their full path by now."""
+    return [word for word in command[1:] if word.endswith((".py", ".js", ".mjs", ".ts")) and not Path(word).exists()]
 
 
 def _check_loopback(host: str) -> None:

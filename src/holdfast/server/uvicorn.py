@@ -80,9 +80,12 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve_until_signalled(
-    app: App, listener: socket.socket, *, listening: Callable[[], None], drain: Callable[[], Awaitable[None]]
+    app: App, listener: socket.socket, *, listening: Callable[[], None], drain: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
-    """Answer HTTP on `listener` until SIGTERM or SIGINT; then accept no more, `drain`, and end every connection."""
+    """Answer HTTP on `listener` until a signal to stop; then accept no more, `drain`, and end every connection.
+
+    SIGTERM, SIGINT and SIGHUP (the terminal is gone) stop it. A second one cuts `drain` short.
+    """
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -95,17 +98,22 @@ async def serve_until_signalled(
         timeout_graceful_shutdown=5,
     )
     server = _Server(config)
-    stop = asyncio.Event()
+    signals: asyncio.Queue[None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, None)
     serving = spawn(server.serve(sockets=[listener]), name="serve HTTP")
     listening()
-    signalled = spawn(stop.wait(), name="wait for a signal")
+    signalled = spawn(signals.get(), name="wait for a signal")
     await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
     for accepting in server.servers:
         accepting.close()
-    await drain()
+    draining, hurried = spawn(drain(), name="drain"), spawn(signals.get(), name="wait for a second signal")
+    await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        draining.cancel()
+        server.force_exit = True
     server.should_exit = True
     signalled.cancel()
+    hurried.cancel()
     await serving

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ..gateway.contract import Changed, Exit, Handshake, Upstreams
-from ..gateway.rules import Change, how_it_ended, is_crash, protocol_of, with_crash
+from ..gateway.rules import UNANSWERED, Change, how_it_ended, is_crash, protocol_of, with_crash
 from ..model import Clock, HoldfastError, Misused, NotFound, Refused, new_session_id, redacted
 from ..model.jsonrpc import INTERRUPTED, Message, error_answer, id_from_json, one_line, raw_member
 from ..runtime import Periodic, spawn
@@ -110,7 +110,7 @@ class Host:
                     await busy[0].idle()
         self.drained = True
         for live in self._live.values():
-            live.interrupt("the server is shutting down; this call was not answered, call again")
+            live.interrupt(f"the server is shutting down; {UNANSWERED}")
         await self.journaler.flushed()
         for live in self._live.values():
             live.close_streams(RETRY)
@@ -125,6 +125,11 @@ class Host:
             await asyncio.wait({self._counting})
         await asyncio.gather(*(self._tell(live) for live in self._live.values()), return_exceptions=True)
         await self._stop_upstreams()
+
+    @property
+    def calls_in_flight(self) -> int:
+        """How many calls have not been answered yet, in all sessions."""
+        return sum(len(live.calls) for live in self._live.values())
 
     # -- the life of a session
 
@@ -263,6 +268,8 @@ class Host:
             self._count += len(stored - self._ended_while_counting)
         except HoldfastError as error:
             _log.error("the stored sessions could not be counted; --max-sessions counts new ones only: %s", error)
+        if self._count:
+            _log.info("%d stored sessions go on", self._count)
         self._counting = None
         for periodic in self._periodic:
             periodic.start()
@@ -327,7 +334,7 @@ class Host:
         if opening.stream == STANDALONE:
             live.streams[STANDALONE] = Stream(STANDALONE, None, self.term, next_seq)
             return
-        why = "the server was restarted while this call ran; it was not answered, call again"
+        why = f"the server was restarted while this call ran; {UNANSWERED}"
         data = error_answer(id_from_json(opening.request), INTERRUPTED, why)
         final = Entry(opening.stream, self.term, next_seq, Kind.FINAL, self.now(), data)
         await self._journal.append(live.id, self.term, [final])

@@ -11,8 +11,8 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from ..gateway.contract import Exit, Handshake, Upstream
-from ..gateway.rules import REMEMBERED, Change, change_of, how_it_ended
-from ..model import Conflict, HoldfastError, Misused, Refused, redacted
+from ..gateway.rules import REMEMBERED, UNANSWERED, Change, change_of, how_it_ended
+from ..model import Conflict, HoldfastError, Misused, NotFound, Refused, redacted
 from ..model.jsonrpc import (
     INTERRUPTED,
     UNAVAILABLE,
@@ -203,7 +203,11 @@ class LiveSession:
         try:
             message = parse(frame)
         except Misused as error:
-            _log.warning("session %s: the server wrote something else than a message: %s", redacted(self.id), error)
+            _log.warning(
+                "session %s: its MCP server wrote to stdout what is no message (logs go to stderr): %s",
+                redacted(self.id),
+                error,
+            )
             return
         frame = one_line(frame)
         if message.method is None:
@@ -250,7 +254,7 @@ class LiveSession:
         try:
             await self._owner.count_crash(self, ended)
         finally:
-            self._interrupt(calls, f"{how_it_ended(ended)}; this call was not answered, call again")
+            self._interrupt(calls, f"{how_it_ended(ended)}; {UNANSWERED}")
 
     def _interrupt(self, calls: list[Call], why: str) -> None:
         for call in calls:
@@ -259,7 +263,7 @@ class LiveSession:
     def _answered(self, message: Message, frame: bytes) -> None:
         call = self.calls.get(message.id) if message.id is not None else None
         if call is None:
-            _log.info("session %s: the server answered a request that is not in flight", redacted(self.id))
+            _log.debug("session %s: an answer to a request that is not in flight", redacted(self.id))
         elif call.change is not None and message.error is msgspec.UNSET:
             spawn(self._remember_then_finish(call, call.change, frame), name="remember what a new worker must be told")
         else:
@@ -321,6 +325,8 @@ class LiveSession:
     def _journaled(self, stream: Stream, entry: Entry, error: HoldfastError | None) -> None:
         if error is None:
             stream.publish(self.tag, entry)
+        elif self.ending and isinstance(error, NotFound):  # the journal went with the session
+            self._publish_unjournaled(stream, entry, entry.data)
         else:
             _log.error("session %s: a message could not be journaled: %s", redacted(self.id), error)
             failure = error_answer(stream.request_id, UNAVAILABLE, f"the answer could not be kept: {error}")

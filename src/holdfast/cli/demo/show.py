@@ -41,7 +41,9 @@ def demo() -> int:
     try:
         from .mcp_sdk_client import Wire
     except ImportError as error:
-        raise Misused(f"{error.name} is not installed; run: pip install 'holdfast[examples]'") from error
+        raise Misused(
+            f"{error.name} is not installed; install holdfast with its extras `server` and `examples`"
+        ) from error
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     colour = sys.stdout.isatty() and not colour_is_unwanted()
