@@ -65,7 +65,7 @@ def test_the_front_door_opens_every_name_and_imports_nothing_before(tmp_path: Pa
         "import sys, holdfast\n"
         "print(sorted(name for name in sys.modules if name.startswith('holdfast')))\n"
         "print(all(getattr(holdfast, name) for name in holdfast.__all__), sorted(holdfast.__all__) == dir(holdfast))\n"
-        "print('sqlite3' in sys.modules, 'pytest' in sys.modules)",
+        "print('holdfast.stores.sqlite' in sys.modules, 'pytest' in sys.modules)",
     )
     assert said == "['holdfast', 'holdfast._version']\nTrue True\nFalse False\n"
 
