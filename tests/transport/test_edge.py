@@ -37,6 +37,7 @@ class Echoes:
     def __init__(self, on_frame: Callable[[bytes], None]) -> None:
         self.on_frame = on_frame
         self.full = False
+        self.gone = False
 
     async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
         return INITIALIZED
@@ -50,7 +51,8 @@ class Echoes:
         self.on_frame(json.dumps(answer).encode())
 
     async def deliver(self, frame: bytes) -> None:
-        return
+        if self.gone:
+            raise Unavailable("the worker ended before it got the message")
 
     async def stop(self) -> None:
         return
@@ -191,6 +193,16 @@ async def test_a_session_that_ends_while_its_server_starts_is_not_found(tmp_path
         assert (await ask(edge, "DELETE", mcp_session_id=session)).status == 204
         assert (await asking).status == 404
         assert workers.alive == 0
+
+
+async def test_an_answer_that_comes_too_late_is_taken_all_the_same(tmp_path: Path) -> None:
+    """The question went with the process that asked it; the client has done its part."""
+    upstreams = EchoesOnly()
+    async with edge_on(MemoryStore(), tmp_path, upstreams=upstreams) as (edge, session):
+        upstreams.made[0].gone = True
+        for asker in ("1.0", "1.7", "0.0"):
+            answer = json.dumps({"jsonrpc": "2.0", "id": f'{asker}:"q"', "result": {}}).encode()
+            assert (await ask(edge, "POST", answer, mcp_session_id=session)).status == 202
 
 
 async def test_a_server_that_does_not_read_is_given_no_more(tmp_path: Path) -> None:

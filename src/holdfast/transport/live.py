@@ -12,7 +12,7 @@ import msgspec
 
 from ..gateway.contract import Exit, Handshake, Upstream
 from ..gateway.rules import REMEMBERED, UNANSWERED, Change, change_of, how_it_ended
-from ..model import Conflict, HoldfastError, Misused, NotFound, Refused, redacted
+from ..model import Conflict, HoldfastError, Misused, NotFound, Refused, Unavailable, redacted
 from ..model.jsonrpc import (
     INTERRUPTED,
     UNAVAILABLE,
@@ -174,7 +174,7 @@ class LiveSession:
             self._emit(stream, Kind.MESSAGE, self._held.popleft())
 
     async def answer(self, message: Message, body: bytes) -> None:
-        """Pass the client's answer to a question of the server, if the server that asked is still there."""
+        """Pass the client's answer to a question of the server; drop it when the process that asked is gone."""
         asker, _, raw_id = str(message.id).partition(":")
         if asker != self._asker or not raw_id:
             _log.info("session %s: dropped an answer to a question nobody asks any more", redacted(self.id))
@@ -183,7 +183,10 @@ class LiveSession:
             asked_id = msgspec.json.decode(raw_id, type=int | str)
         except msgspec.MsgspecError as error:
             raise Misused(f"{message.id!r} is not the id of a question of this server") from error
-        await self.deliver(with_id(body, asked_id))
+        try:
+            await self.deliver(with_id(body, asked_id))
+        except Unavailable as error:
+            _log.info("session %s: whoever asked has ended before the answer came: %s", redacted(self.id), error)
 
     async def deliver(self, body: bytes) -> None:
         """Pass on a message that wants no answer; return once the keeper has it.
