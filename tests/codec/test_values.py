@@ -236,6 +236,7 @@ def test_what_holds_itself_is_refused() -> None:
         encode({"knot": knot})
 
 
+@pytest.mark.slow
 def test_size_is_bounded_also_when_parts_are_shared() -> None:
     """R-MGR-12."""
     assert len(encode({"x": "a" * 90}, bytes_max=100)) <= 100

@@ -33,6 +33,7 @@ def test_an_example_prints_what_it_says(document: str, program: str, printed: st
     assert run(tmp_path, "-c", program) == printed, document
 
 
+@pytest.mark.slow
 def test_the_suites_judge_a_store_as_shown(tmp_path: Path) -> None:
     """R-STO-1."""
     [program] = re.findall(r"```python\n(import pytest.*?)```", (ROOT / "docs/stores.md").read_text(), re.DOTALL)
@@ -50,6 +51,7 @@ def test_every_example_shown_is_run() -> None:
     assert shown == len(SHOWN) + 1
 
 
+@pytest.mark.slow
 def test_the_first_example_finds_its_cart_again(tmp_path: Path) -> None:
     """R-OPS-6."""
     quickstart = str(ROOT / "examples/quickstart.py")

@@ -26,6 +26,7 @@ def last_accessed(path: Path) -> float:
     return float(found)
 
 
+@pytest.mark.slow
 async def test_accesses_are_written_within_the_time_told(tmp_path: Path) -> None:
     """R-STO-5."""
     path = tmp_path / "sessions.db"
