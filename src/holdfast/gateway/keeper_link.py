@@ -13,6 +13,7 @@ from holdfast_keeper import wire
 from ..model.errors import Misused, Unavailable
 
 WAITING_BYTES_MAX: Final = 64 * 2**20
+PROMPT_MESSAGES: Final = 3  # so many go out at once: workers begin while the server still reads other requests
 FULL_BYTES: Final = 16 * 2**20  # more than one large frame, which alone must not make every worker refuse
 
 
@@ -40,7 +41,7 @@ class Hello(msgspec.Struct):
 
 
 class Link(asyncio.Protocol):
-    """Cuts what the keeper sends into messages for the peers, and sends what they say once a turn of the loop.
+    """Cuts what the keeper sends into messages for the peers, and sends what they say a few at a time.
 
     A keeper that leaves more than `WAITING_BYTES_MAX` unread
     is given up, so that memory stays bounded.
@@ -85,7 +86,7 @@ class Link(asyncio.Protocol):
         self._peers.pop(number, None)
 
     def send(self, kind: int, number: int, payload: bytes) -> None:
-        """Queue one message; it goes out at the end of this turn of the loop, with all others of the turn.
+        """Queue one message; it goes out at the end of this turn of the loop at the latest, with others of the turn.
 
         Raises:
             Misused: It is larger than a message may be. Nothing was queued.
@@ -98,11 +99,13 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._outgoing += (wire.HEADER.pack(len(payload), kind, number), payload)
         self._outgoing_bytes += len(payload)
+        if len(self._outgoing) >= 2 * PROMPT_MESSAGES:
+            self._flush()
 
     def _flush(self) -> None:
         outgoing, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if not outgoing or transport is None or transport.is_closing():
             return
         transport.write(b"".join(outgoing))
         if transport.get_write_buffer_size() > WAITING_BYTES_MAX:
