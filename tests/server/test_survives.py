@@ -299,6 +299,21 @@ def test_a_crash_of_the_server_never_ends_a_session_early(tmp_path: Path) -> Non
         assert client.call("echo", text="b") == "b"
 
 
+def test_a_session_that_only_looks_expired_after_a_crash_keeps_its_folder(tmp_path: Path) -> None:
+    """R-STO-5: its last uses may not have been written."""
+    with serving(tmp_path / "data", "--session-timeout", "2s", command=PROBE) as served:
+        client = served.opened()
+        client.call("write", name="note", text="kept")
+        place = Path(client.call("where"))
+        served.kill()
+        expired_at = time.monotonic() + 2.2
+        eventually(lambda: time.monotonic() > expired_at)
+        served.start()
+        served.opened()  # the folders have been looked through by now
+        assert client.call("where") == str(place)
+        assert (place / "note").read_text() == "kept"
+
+
 def test_a_damaged_record_is_its_own_trouble_only(served: Served) -> None:
     """R-SEC-3, R-STO-2."""
     broken, sound = served.opened(), served.opened()

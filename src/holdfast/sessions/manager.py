@@ -281,10 +281,11 @@ class SessionManager(Generic[M]):
         was_there = not rules.is_expired(record, self._clock.now())
         return await self._store.delete(session_id, durable=durable) and was_there
 
-    async def ids(self) -> AsyncIterator[str]:
+    async def ids(self, *, late_s: float = 0.0) -> AsyncIterator[str]:
         """Yield the id of every active session, damaged ones too where the store can list ids; else as `scan`.
 
-        Expired ones are left out as of the moment at which their page, of 1,000 at most, was read.
+        Expired ones are left out as of the moment at which their page, of 1,000 at most, was read; with `late_s` only
+        those that have been so for as many seconds, where the store can list ids (`adopt` says why).
         """
         if not isinstance(self._store, Listing):
             async for record in Scan(self._store, Query(state="active"), self._clock, _itself):
@@ -294,7 +295,7 @@ class SessionManager(Generic[M]):
         begun = False
         while not begun or page.cursor is not None:
             begun = True
-            page = await self._store.list_ids(self._clock.now(), cursor=page.cursor)
+            page = await self._store.list_ids(self._clock.now() - late_s, cursor=page.cursor)
             for session_id in page.ids:
                 yield session_id
 

@@ -263,10 +263,11 @@ class Host:
         """Sweep, count what is left, remove folders of sessions that are gone; then begin to sweep for good."""
         try:
             await self._expire(self.now())
-            stored = {session_id async for session_id in self._sessions.ids()}
+            # Invariant: whoever may still be adopted keeps its folder.
+            stored = {session_id async for session_id in self._sessions.ids(late_s=self._late_s)}
             await self._places.remove_all_but(stored)
             self._count += len(stored - self._ended_while_counting)
-        except HoldfastError as error:
+        except (HoldfastError, OSError) as error:
             _log.error("the stored sessions could not be counted; --max-sessions counts new ones only: %s", error)
         if self._count:
             _log.info("%d stored sessions go on", self._count)
@@ -288,9 +289,11 @@ class Host:
 
     async def _expire_live(self, live: LiveSession) -> None:
         """Delete a session at once whose every use is known here."""
+        live.ending = True  # nobody is served while it goes
         try:
             await self._sessions.delete(live.id, durable=False)
         except HoldfastError as error:
+            live.ending = False
             _log.error("session %s is expired, but could not be deleted: %s", redacted(live.id), error)
         else:
             self._let_go(live.id, counted=True)
