@@ -16,6 +16,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_D
 # Node comes with the test extra and must be found before any other. The wheel's own `npm` and `npx` cannot run: they
 # are copies of links that look for their files beside themselves. So links of our own go first.
 NODE := $(VENV)/node
+MODULES := tests/node/node_modules/.package-lock.json
 WITH_NODE = PATH="$(CURDIR)/$(NODE):$$PATH"
 PYTEST = $(WITH_NODE) $(BIN)/python -m pytest
 
@@ -39,13 +40,13 @@ demo: $(STAMP)serve ## watch a session live on while its server is killed and st
 setup: $(STAMP)setup ## only the virtual environment, so that .venv/bin/holdfast runs (PYTHON= chooses which Python)
 	@echo "Ready: $(BIN)/holdfast"
 
-test: $(STAMP)test ## install what the tests need and run them all
+test: $(STAMP)test $(MODULES) ## install what the tests need and run them all
 	@$(PYTEST) -m "not campaign"
 
 fast: $(STAMP)test ## the tests that need neither real processes nor seconds (under 15 s)
 	@$(PYTEST) -q -m "not slow and not campaign"
 
-check: lint house ## what CI runs: lint, format, types, house rules, then every test with branch coverage
+check: lint house $(MODULES) ## what CI runs: lint, format, types, house rules, then every test with branch coverage
 	@$(PYTEST) -m "not campaign" --cov --cov-report=term:skip-covered
 
 lint: $(STAMP)check
@@ -104,6 +105,10 @@ $(STAMP)check: $(WANTED)
 	@$(PIP) -e '.[test,lint]'
 	$(link_node)
 	@touch $(STAMP)setup $(STAMP)serve $(STAMP)test $@
+
+# npm writes this file last, so it stands for the whole folder, and goes with it. What npm shall do is in tests/node/.npmrc.
+$(MODULES): tests/node/package.json tests/node/package-lock.json tests/node/.npmrc | $(STAMP)test
+	@cd tests/node && $(WITH_NODE) npm ci --loglevel=error >/dev/null
 
 .PHONY: .wrk
 .wrk:

@@ -3,12 +3,15 @@
 from .client import Event, McpClient, Reply
 from .loop import LoopWatch
 from .machine import free_port, require
+from .node import CONFORMANCE, INSPECTOR, node
 from .processes import TEST_RUN_VARIABLE, Process, leftovers, wait_gone
 from .served import ECHO, PROBE, ROOT, Served, serving
 from .waiting import eventually, eventually_async
 
 __all__ = [
+    "CONFORMANCE",
     "ECHO",
+    "INSPECTOR",
     "PROBE",
     "ROOT",
     "TEST_RUN_VARIABLE",
@@ -22,6 +25,7 @@ __all__ = [
     "eventually_async",
     "free_port",
     "leftovers",
+    "node",
     "require",
     "serving",
     "wait_gone",

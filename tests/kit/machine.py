@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from typing import NoReturn
 
 import pytest
 
@@ -13,11 +14,16 @@ def require(binary: str) -> str:
     """Return the path of `binary`; when it is missing, skip the test on a laptop and fail it where CI is set."""
     found = shutil.which(binary)
     if found is None:
-        missing = f"{binary} is not on PATH; `make test` installs what the tests need"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing(f"{binary} is not on PATH")
     return found
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test on a laptop and fail it where CI is set, saying `what` is not there."""
+    told = f"{what}; `make test` installs what the tests need"
+    if os.environ.get("CI"):
+        pytest.fail(told)
+    pytest.skip(told)
 
 
 def free_port() -> int:
