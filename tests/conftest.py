@@ -18,12 +18,6 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture
-def loop_watch() -> Callable[[float], kit.LoopWatch]:
-    """Give `with loop_watch(bound_s):`, which fails the test when the loop is blocked for longer inside it."""
-    return kit.LoopWatch
-
-
-@pytest.fixture
 def free_port() -> int:
     """Give a free port of 127.0.0.1."""
     return kit.free_port()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import queue
+import shutil
+import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,25 +23,102 @@ from .. import kit
 WORKER = "print('ready', flush=True); input()"
 
 
-async def test_a_blocked_loop_fails_the_watch(loop_watch: Callable[[float], kit.LoopWatch]) -> None:
-    """Blocking is told from idling. R-PER-5"""
-    with pytest.raises(pytest.fail.Exception, match="the event loop was blocked"), loop_watch(0.02):
+BLOCKING: dict[str, Callable[[Path], object]] = {
+    "sleep": lambda _: time.sleep(0),
+    "Connection.execute": lambda path: sqlite3.connect(path / "db").execute("SELECT 1"),
+    "fsync": lambda path: _fsync(path / "file"),
+    "open": lambda path: (path / "file").write_text("x"),
+    "TextIOWrapper.read": lambda path: (path / "here").read_text(),
+    "mkdir": lambda path: (path / "folder").mkdir(),
+    "scandir": lambda path: shutil.rmtree(path / "empty"),
+    "waitpid": lambda _: subprocess.run([sys.executable, "-S", "-c", ""], check=True),
+    "lock.acquire": lambda _: threading.Event().wait(0.001),
+    "SimpleQueue.get": lambda _: _get_from_an_empty_queue(),
+    "socket.recv": lambda _: _receive_from_a_blocking_socket(),
+}
+
+
+@pytest.mark.parametrize("what", BLOCKING)
+async def test_a_call_that_may_wait_fails_the_watch_however_short_it_is(what: str, tmp_path: Path) -> None:
+    """Blocking is told by what is called. R-PER-5"""
+    (tmp_path / "here").write_text("x")
+    (tmp_path / "empty").mkdir()
+    told = f"blocked: .*{what} called by .*test_kit.py"
+    with pytest.raises(pytest.fail.Exception, match=told), kit.LoopWatch():
         await asyncio.sleep(0)
-        end = time.thread_time() + 0.05
-        while time.thread_time() < end:
+        BLOCKING[what](tmp_path)
+        await asyncio.sleep(0)
+
+
+async def test_too_many_calls_in_one_go_fail_the_watch() -> None:
+    """R-PER-5"""
+    with pytest.raises(pytest.fail.Exception, match=r"blocked: \d+ calls \(bound 30000\) in one go"), kit.LoopWatch():
+        await asyncio.sleep(0)
+        for at in range(40_000):
+            abs(at)
+        await asyncio.sleep(0)
+
+
+async def test_a_callback_that_computes_for_long_fails_the_watch() -> None:
+    """R-PER-5: also when it calls nothing."""
+    rounds = 0
+    with pytest.raises(pytest.fail.Exception, match="one callback computed for"):
+        for watch in kit.LoopWatch.rounds():
+            rounds += 1
+            with watch:
+                await asyncio.sleep(0)
+                _compute(0.3)
+                await asyncio.sleep(0)
+    assert rounds == 3
+
+
+async def test_one_round_that_was_quick_passes_the_watch() -> None:
+    rounds = 0
+    for watch in kit.LoopWatch.rounds():
+        rounds += 1
+        with watch:
+            _compute(0.3 if rounds == 1 else 0.0)
+    assert rounds > 1
+
+
+async def test_a_loop_that_only_waits_passes_the_watch(tmp_path: Path) -> None:
+    (tmp_path / "here").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for watch in kit.LoopWatch.rounds():
+        with watch:
+            for _ in range(40):
+                for at in range(1000):
+                    abs(at)
+                await asyncio.sleep(0)
+            for block in BLOCKING.values():
+                await asyncio.to_thread(block, tmp_path)
+            process = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", "")
+            assert await process.wait() == 0
+
+
+def _compute(cpu_s: float) -> None:
+    """Take so much processor time with few calls."""
+    end = time.thread_time() + cpu_s
+    while time.thread_time() < end:
+        for _ in range(100_000):
             pass
 
 
-async def test_a_loop_that_waits_passes_the_watch(loop_watch: Callable[[float], kit.LoopWatch]) -> None:
-    with loop_watch(0.2) as watch:
-        beats = 3
-        for _ in range(beats):
-            await asyncio.wait_for(asyncio.to_thread(_wait_in_a_pipe), 5)
-    assert watch.worst_s < 0.2
+def _fsync(path: Path) -> None:
+    with path.open("w") as file:
+        os.fsync(file.fileno())
 
 
-def _wait_in_a_pipe() -> None:
-    subprocess.run([sys.executable, "-c", ""], check=True)
+def _get_from_an_empty_queue() -> None:
+    with contextlib.suppress(queue.Empty):
+        queue.SimpleQueue[None]().get(timeout=0.001)
+
+
+def _receive_from_a_blocking_socket() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"x")
+        assert ours.recv(1) == b"x"
 
 
 def test_a_missing_tool_skips_on_a_laptop_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,32 +63,32 @@ async def test_a_scan_goes_on_where_everything_was_deleted() -> None:
     assert found == ["s0", "s5999"]
 
 
-async def test_trimming_old_streams_beside_many_messages_lets_the_loop_go_on(
-    loop_watch: Callable[[float], kit.LoopWatch],
-) -> None:
+async def test_trimming_old_streams_beside_many_messages_lets_the_loop_go_on() -> None:
     """R-PER-5: a stream that goes costs its own entries, not those of its session."""
-    store = MemoryStore()
-    await store.put(record_of("s"), expect=0)
-    for at in range(1000):
-        await store.append("s", 1, [entry_of(f"a{at}", 0, Kind.OPENING), entry_of(f"a{at}", 1, Kind.FINAL)])
-    for at in range(20_000):
-        await store.append("s", 1, [entry_of("live", at, at=NOW + 50)])
-    with loop_watch(0.1):
-        assert await store.trim(JournalBounds(session_entries_max=30_000, age_s_max=10.0), NOW + 55) == 2000
-    assert len(await store.read("s", "live", after=(0, -1), limit=30_000)) == 20_000
+    for watch in kit.LoopWatch.rounds():
+        store = MemoryStore()
+        await store.put(record_of("s"), expect=0)
+        for at in range(1000):
+            await store.append("s", 1, [entry_of(f"a{at}", 0, Kind.OPENING), entry_of(f"a{at}", 1, Kind.FINAL)])
+        for at in range(20_000):
+            await store.append("s", 1, [entry_of("live", at, at=NOW + 50)])
+        with watch:
+            assert await store.trim(JournalBounds(session_entries_max=30_000, age_s_max=10.0), NOW + 55) == 2000
+        assert len(await store.read("s", "live", after=(0, -1), limit=30_000)) == 20_000
 
 
-async def test_a_sweep_and_a_scan_let_the_loop_go_on(loop_watch: Callable[[float], kit.LoopWatch]) -> None:
+async def test_a_sweep_and_a_scan_let_the_loop_go_on() -> None:
     """R-PER-5."""
-    store = MemoryStore()
-    for at in range(40_000):
-        await store.put(record_of(f"s{at}"), expect=0)
-        await store.touch(f"s{at}", NOW + (30 if at % 2 else 0))
-    with loop_watch(0.05):
-        cursor: str | None = None
-        for _ in range(1000):
-            cursor = (await store.scan(Query(owner="nobody"), cursor=cursor)).cursor
-            if cursor is None:
-                break
-        assert cursor is None
-        assert len(await store.expire(NOW + 60, limit=100_000)) == 20_000
+    for watch in kit.LoopWatch.rounds():
+        store = MemoryStore()
+        for at in range(40_000):
+            await store.put(record_of(f"s{at}"), expect=0)
+            await store.touch(f"s{at}", NOW + (30 if at % 2 else 0))
+        with watch:
+            cursor: str | None = None
+            for _ in range(1000):
+                cursor = (await store.scan(Query(owner="nobody"), cursor=cursor)).cursor
+                if cursor is None:
+                    break
+            assert cursor is None
+            assert len(await store.expire(NOW + 60, limit=100_000)) == 20_000

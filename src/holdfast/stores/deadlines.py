@@ -91,12 +91,16 @@ class Deadlines:
                 if self._kept.get(kept.record.id) is kept:
                     self.file(kept)
         found: list[Record] = []
-        for session_id in list(islice(self._expired, limit)):
-            kept = self._kept[session_id]
+        for at, session_id in enumerate(list(islice(self._expired, limit))):
+            if at % _LOOKED_AT_A_SLICE == _LOOKED_AT_A_SLICE - 1:
+                await asyncio.sleep(0)
+            kept = self._kept.get(session_id)
+            if kept is None:
+                continue  # deleted while others had their turn
             if kept.record.deadline <= now:
                 found.append(kept.record)
             else:
-                # Only a caller whose clock is behind another caller's comes here.
+                # Accessed while others had their turn, or the caller's clock is behind another caller's.
                 self.file(kept)
         return found
 
