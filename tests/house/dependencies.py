@@ -14,7 +14,7 @@ LAYERS: Final = (
     ("_version",),
     ("model",),
     ("codec", "runtime"),
-    ("stores", "lifecycle", "ratelimit", "isolation"),
+    ("stores", "lifecycle", "ratelimit", "isolation", "identity"),
     ("sessions",),
     ("reaper", "hibernation", "migration", "backup", "audit", "cluster", "observability"),
     ("transport", "gateway"),

@@ -11,6 +11,7 @@ from holdfast.stores import MemoryStore
 from holdfast.stores.contract import Entry, Kind
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.transport import streams
+from holdfast.transport.sse import RETRY
 from holdfast.transport.streams import Journaler, Outlet, Stream
 
 
@@ -46,6 +47,7 @@ async def test_a_reader_that_is_too_slow_is_let_go() -> None:
     big = b"x" * (streams.OUTLET_BYTES_MAX // 2)
     for seq in range(4):
         outlet.push((1, seq), big)
+    assert await outlet.take() == RETRY, "what waited is in the journal; the client comes back for it"
     assert await outlet.take() is None
 
 

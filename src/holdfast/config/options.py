@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .values import choice, duration_s, lifetime_s, plain, size_bytes, url_path, whole
+from .values import choice, duration_s, frame_bytes, lifetime_s, plain, size_bytes, url_path, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,12 @@ OPTIONS: Final = (
     Option("env-file", "FILE", plain, None, "a file of NAME=VALUE lines the MCP server gets"),
     Option("answer", "KIND", choice("auto", "json", "stream"), "auto", "json, stream, or json unless it takes long"),
     Option("stream-after", "TIME", duration_s, "100ms", "how long an answer may take before it becomes a stream"),
+    Option("poll-after", "TIME", lifetime_s, "never", "how long a client waits for an answer before it must come back"),
+    Option(
+        "request-timeout", "TIME", lifetime_s, "1h", "how long an MCP server may take to answer a request; or never"
+    ),
     Option("start-timeout", "TIME", duration_s, "60s", "how long an MCP server may take to answer initialize"),
+    Option("max-frame", "SIZE", frame_bytes, "10MiB", "how long one message may be, either way; up to 60MiB"),
     Option("max-sessions", "N", whole(1, 10**9), "10000", "how many sessions may exist"),
     Option("max-starting", "N", whole(1, 1000), "8", "how many MCP servers may be starting at once"),
     Option("journal-entries", "N", whole(1, 10**9), "10000", "messages kept per session for clients that resume"),

@@ -38,9 +38,16 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
         port=values["port"],
         data=data,
         store=values["store"] or f"sqlite:///{data / 'sessions.db'}",
-        edge=EdgeSettings(path=values["path"], answer=values["answer"], stream_after_s=values["stream-after"]),
+        edge=EdgeSettings(
+            path=values["path"],
+            answer=values["answer"],
+            stream_after_s=values["stream-after"],
+            poll_after_s=values["poll-after"],
+            frame_bytes_max=values["max-frame"],
+        ),
         sessions=HostSettings(
             session_timeout_s=values["session-timeout"],
+            request_timeout_s=values["request-timeout"],
             sessions_max=values["max-sessions"],
             journal=JournalBounds(
                 session_entries_max=values["journal-entries"],
@@ -50,7 +57,9 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
             ),
         ),
         stdio=StdioSettings(start_timeout_s=values["start-timeout"], starting_max=values["max-starting"]),
-        keeper=KeeperSettings(command=_from_here(command), env=_worker_env(values, environ)),
+        keeper=KeeperSettings(
+            command=_from_here(command), env=_worker_env(values, environ), frame_bytes_max=values["max-frame"]
+        ),
     )
 
 

@@ -37,6 +37,14 @@ def size_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS_BYTES[match[2]])
 
 
+def frame_bytes(text: str) -> int:
+    """Return a size that one message may have: from a KiB, which any handshake fits in, to what the keeper relays."""
+    size = size_bytes(text)
+    if not 2**10 <= size <= 60 * 2**20:
+        raise Misused(f"{text!r} is not a size from 1KiB to 60MiB")
+    return size
+
+
 def whole(least: int, most: int) -> Callable[[str], int]:
     """Return a reader of whole numbers from `least` to `most`."""
 

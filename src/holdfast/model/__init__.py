@@ -9,6 +9,7 @@ from .errors import (
     Moved,
     NotFound,
     Refused,
+    Unauthenticated,
     Unavailable,
     VersionConflict,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Refused",
     "State",
     "SystemClock",
+    "Unauthenticated",
     "Unavailable",
     "VersionConflict",
     "check_session_id",

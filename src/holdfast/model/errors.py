@@ -15,6 +15,14 @@ class NotFound(HoldfastError):
     """It is not there, or not yours; the two are never told apart. Stop."""
 
 
+class Unauthenticated(HoldfastError):
+    """Nobody is known by what was sent. Authenticate as `challenge`, a WWW-Authenticate value, says."""
+
+    def __init__(self, message: str, *, challenge: str) -> None:
+        super().__init__(message)
+        self.challenge = challenge
+
+
 class Conflict(HoldfastError):
     """Somebody else was first. Nothing was changed. Read again, then decide."""
 

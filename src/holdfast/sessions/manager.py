@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ..codec.models import codec_for
 from ..model.clock import Clock, SystemClock
@@ -229,8 +230,12 @@ class SessionManager(Generic[M]):
 
         return Session(await self._write(session_id, change, None, durable), self._decode)
 
-    async def adopt(self, session_id: str, term: int, *, late_s: float = 0.0) -> Session[M]:
-        """Make `term` the session's term, so that every owner with a lower one is refused; not an access.
+    async def adopt(
+        self, session_id: str, term: int, *, late_s: float = 0.0, owner: str | UnsetType | None = UNSET
+    ) -> Session[M]:
+        """Make `term` the session's term, so that every node with a lower one is refused; not an access.
+
+        With `owner` only a session is adopted that belongs to that principal, or to none with None.
 
         With `late_s` a session idle for its timeout is adopted until that many seconds later, because the owner before
         may have seen accesses that it did not write; `max_age` and a timeout of 0 are exact. For everything else such
@@ -238,11 +243,14 @@ class SessionManager(Generic[M]):
         It is written without fsync: the number itself was made durable when it was given out.
 
         Raises:
-            NotFound: It was never there, or is deleted, terminated or expired for `late_s` seconds.
+            NotFound: It was never there, belongs to somebody else, or is deleted, terminated or expired for `late_s`
+                seconds. Nothing was written.
             Moved: The stored term is higher. Nothing was written.
         """
 
         async def change(record: Record) -> Record:
+            if owner is not UNSET and record.owner != owner:
+                raise _not_found(session_id)
             return _replaced(record, term=term)
 
         return Session(await self._write(session_id, change, term, False, late_s), self._decode)

@@ -1,19 +1,20 @@
-"""ASGI as far as the edge needs it: read one request, send one answer or one stream.
+"""ASGI as far as the edge needs it: one request read, one answer or one stream sent.
 
 Source: ASGI 3.0, "HTTP connection scope".
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from ..model import HoldfastError
-from ..model.jsonrpc import INTERNAL_ERROR, error_answer
+from ..model.jsonrpc import INTERNAL_ERROR, RequestId, error_answer
 from ..runtime import spawn
 from .problems import Headers, Problem, as_answer
-from .sse import unnumbered
+from .sse import RETRY, unnumbered
 from .streams import Outlet
 
 _log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
+Push: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 JSON: Final = (b"content-type", b"application/json")
 STREAM_HEADERS: Final[Headers] = [
@@ -31,62 +33,91 @@ STREAM_HEADERS: Final[Headers] = [
 ]
 
 
-async def read_body(receive: Receive, bytes_max: int) -> bytes:
-    """Return the whole body.
+class Exchange:
+    """One HTTP request and the answer to it.
 
-    Raises:
-        Problem: 413, it is longer than `bytes_max`; 400, the client left before its end.
-    """
-    event = await receive()
-    body: bytes = event.get("body", b"")
-    if event.get("more_body", False):
-        parts, size = [body], len(body)
-        while event.get("more_body", False) and size <= bytes_max:
-            event = await receive()
-            parts.append(event.get("body", b""))
-            size += len(parts[-1])
-        body = b"".join(parts)
-    if event["type"] == "http.disconnect":
-        raise Problem(400, "the request ended before its body did")
-    if len(body) > bytes_max:
-        raise Problem(413, f"a message may have {bytes_max} bytes; send less", headers=[(b"connection", b"close")])
-    return body
-
-
-async def send_answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
-    """Send a whole answer."""
-    if body:
-        headers = [*headers, JSON, (b"content-length", b"%d" % len(body))]
-    elif status != 204:
-        headers = [*headers, (b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def send_stream(
-    receive: Receive, send: Send, outlet: Outlet, feed: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
-) -> None:
-    """Send what `feed` pushes as server-sent events until it returns; a client that leaves closes `outlet`.
-
-    A status can no longer tell what goes wrong in `feed`, so an event does.
+    `message_id` is the JSON-RPC id of what was asked, as soon as it is known, so that an error can name it. `owner` is
+    the principal it came from, None where nobody needs to authenticate. `more` are headers of whatever is answered.
     """
 
-    async def push(chunk: bytes) -> None:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    __slots__ = ("headers", "message_id", "method", "more", "owner", "path", "receive", "send")
 
-    watch = spawn(_close_when_gone(receive, outlet), name="watch for a client that leaves")
-    try:
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.receive = receive
+        self.send = send
+        self.more: Headers = []
+        self.message_id: RequestId | None = None
+        self.owner: str | None = None
+
+    async def body(self, bytes_max: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            Problem: 413, it is longer than `bytes_max`; 400, the client left before its end.
+        """
+        event = await self.receive()
+        body: bytes = event.get("body", b"")
+        if event.get("more_body", False):
+            parts, size = [body], len(body)
+            while event.get("more_body", False) and size <= bytes_max:
+                event = await self.receive()
+                parts.append(event.get("body", b""))
+                size += len(parts[-1])
+            body = b"".join(parts)
+        if event["type"] == "http.disconnect":
+            raise Problem(400, "the request ended before its body did")
+        if len(body) > bytes_max:
+            raise Problem(413, f"a message may have {bytes_max} bytes; send less", headers=[(b"connection", b"close")])
+        return body
+
+    async def answer(self, status: int, headers: Headers | None = None, body: bytes = b"") -> None:
+        """Send a whole answer."""
+        headers = [*self.more, *(headers or ())]
+        if body:
+            headers += [JSON, (b"content-length", b"%d" % len(body))]
+        elif status != 204:
+            headers.append((b"content-length", b"0"))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def fail(self, error: HoldfastError) -> None:
+        """Send what an error means to the client."""
+        await self.answer(*as_answer(error, self.message_id))
+
+    async def stream(
+        self, outlet: Outlet, feed: Callable[[Push], Awaitable[None]], within_s: float | None = None
+    ) -> None:
+        """Send what `feed` pushes as server-sent events until it returns; a client that leaves closes `outlet`.
+
+        With `within_s` the outlet is closed after so many seconds, with the time after which the client shall return.
+        A status can no longer tell what goes wrong in `feed`, so an event does.
+        """
+
+        async def push(chunk: bytes) -> None:
+            await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+        watch = spawn(_close_when_gone(self.receive, outlet), name="watch for a client that leaves")
+        timer = None
+        if within_s is not None:
+            timer = asyncio.get_running_loop().call_later(within_s, outlet.close, RETRY)
         try:
-            await feed(push)
-        except HoldfastError as error:
-            await push(unnumbered(as_answer(error, None)[2]))
-        except Exception:
-            _log.exception("a stream failed")
-            await push(unnumbered(error_answer(None, INTERNAL_ERROR, "internal error; see the log")))
-        await send({"type": "http.response.body", "body": b""})
-    finally:
-        watch.cancel()
+            headers = [*self.more, *STREAM_HEADERS]
+            await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+            try:
+                await feed(push)
+            except HoldfastError as error:
+                await push(unnumbered(as_answer(error, None)[2]))
+            except Exception:
+                _log.exception("a stream failed")
+                await push(unnumbered(error_answer(None, INTERNAL_ERROR, "internal error; see the log")))
+            await self.send({"type": "http.response.body", "body": b""})
+        finally:
+            watch.cancel()
+            if timer is not None:
+                timer.cancel()
 
 
 async def _close_when_gone(receive: Receive, outlet: Outlet) -> None:

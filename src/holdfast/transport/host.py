@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 SWEEP_S: Final = 1.0
 STORE_CHORE_S: Final = 2.0
+BEAT_S: Final = 15.0
 SWEPT_A_SLICE: Final = 500
 TRIM_S: Final = 30.0
 KEY: Final = "mcp"
@@ -45,6 +46,7 @@ class HostSettings:
     crashes_max: int = 5
     crash_window_s: float = 60.0
     starts_waiting_max: int = 64
+    request_timeout_s: float | None = 3600.0
     drain_s: float = 10.0
     journal: JournalBounds = field(default_factory=JournalBounds)
 
@@ -74,10 +76,11 @@ class Host:
         self._settings = settings
         self.now = clock.now
         self.term = 0
+        self.request_timeout_s = settings.request_timeout_s
         self.journaler = Journaler(journal, pause=pause, resume=resume)
         self.draining = self.drained = False
         self._live: dict[str, LiveSession] = {}
-        self._adopting: dict[str, asyncio.Task[LiveSession | HoldfastError]] = {}
+        self._adopting: dict[tuple[str, str | None], asyncio.Task[LiveSession | HoldfastError]] = {}
         self._count = 0
         self._counting: asyncio.Task[None] | None = None
         self._ended_while_counting: set[str] = set()
@@ -88,6 +91,7 @@ class Host:
         self._periodic = (
             Periodic("sweep expired sessions", self.sweep, interval_s=SWEEP_S),
             Periodic("trim the journal", self._trim, interval_s=SWEEP_S),
+            Periodic("keep streams open", self.beat, interval_s=BEAT_S),
         )
 
     # -- the life of the host
@@ -133,23 +137,28 @@ class Host:
 
     # -- the life of a session
 
-    async def find(self, session_id: str) -> LiveSession:
-        """Return the session as served here, adopting it from the store when this is its first request.
+    async def find(self, session_id: str, principal: str | None = None) -> LiveSession:
+        """Return the session of a principal as served here, adopting it from the store when this is its first request.
 
         Raises:
-            NotFound: It does not exist, has expired or has ended.
+            NotFound: It does not exist, belongs to somebody else, has expired or has ended. All of them take one read
+                of the store, so that the time tells no more than the words.
         """
         live = self._live.get(session_id)
         if live is None:
-            live = await self._adopt_once(session_id)
+            live = await self._adopt_once(session_id, principal)
+        elif live.principal != principal:
+            with contextlib.suppress(NotFound):
+                await self._sessions.peek(session_id)
+            raise NotFound("no session of this principal has such an id")
         now = self.now()
         if live.ending or live.is_expired(now):
             raise NotFound("the session has ended")
         live.used_at = now
         return live
 
-    async def open(self, message: Message, body: bytes) -> tuple[str | None, bytes]:
-        """Start a server for a new session; return the session's id and the server's answer to initialize.
+    async def open(self, message: Message, body: bytes, principal: str | None = None) -> tuple[str | None, bytes]:
+        """Start a server for a principal's new session; return the session's id and the server's answer to initialize.
 
         A server that answers with an error makes no session: the id is None. When this returns an id, the session
         and its handshake are durable.
@@ -165,7 +174,7 @@ class Host:
         if len(self._opening) >= self._settings.starts_waiting_max:
             raise Refused(f"{len(self._opening)} sessions are starting, as many as may; try again", wait_s=2.0)
         handshake = Handshake(params=raw_member(body, "params"), protocol="")
-        live = self._make(new_session_id(), self._settings.session_timeout_s, handshake, self.now())
+        live = self._make(new_session_id(), principal, self._settings.session_timeout_s, handshake, self.now())
         kept = False
         self._opening.add(live)
         try:
@@ -257,6 +266,15 @@ class Host:
                 await self._tell(live)
         await self._expire(now)
 
+    async def beat(self) -> None:
+        """Send a sign of life on every open stream."""
+        for number, live in enumerate(list(self._live.values()), 1):
+            if number % SWEPT_A_SLICE == 0:
+                await asyncio.sleep(0)
+            for stream in live.streams.values():
+                if stream.outlet is not None:
+                    stream.outlet.beat()
+
     # -- helpers, in order of use
 
     async def _count_stored(self) -> None:
@@ -302,24 +320,25 @@ class Host:
         lives = [*self._live.values(), *self._opening]
         await asyncio.gather(*(live.upstream.stop() for live in lives), return_exceptions=True)
 
-    async def _adopt_once(self, session_id: str) -> LiveSession:
-        adopting = self._adopting.get(session_id)
+    async def _adopt_once(self, session_id: str, principal: str | None) -> LiveSession:
+        key = (session_id, principal)
+        adopting = self._adopting.get(key)
         if adopting is None:
-            adopting = spawn(self._adopt(session_id), name="adopt a session")
-            self._adopting[session_id] = adopting
-            adopting.add_done_callback(lambda _: self._adopting.pop(session_id, None))
+            adopting = spawn(self._adopt(session_id, principal), name="adopt a session")
+            self._adopting[key] = adopting
+            adopting.add_done_callback(lambda _: self._adopting.pop(key, None))
         outcome = await asyncio.shield(adopting)
         if isinstance(outcome, HoldfastError):
             raise outcome
         return outcome
 
-    async def _adopt(self, session_id: str) -> LiveSession | HoldfastError:
+    async def _adopt(self, session_id: str, principal: str | None) -> LiveSession | HoldfastError:
         """Make this node the session's owner and answer what its last owner left unanswered."""
         try:
             now = self.now()
-            session = await self._sessions.adopt(session_id, self.term, late_s=self._late_s)
+            session = await self._sessions.adopt(session_id, self.term, late_s=self._late_s, owner=principal)
             await self._sessions.record_use(session_id, now, timeout=session.timeout)
-            live = self._make(session_id, session.timeout, Handshake(**session.metadata[KEY]), now)
+            live = self._make(session_id, principal, session.timeout, Handshake(**session.metadata[KEY]), now)
             for stream in await self._journal.unfinished(session_id):
                 await self._continue(live, stream)
             await self._places.make(live.place)
@@ -342,9 +361,11 @@ class Host:
         final = Entry(opening.stream, self.term, next_seq, Kind.FINAL, self.now(), data)
         await self._journal.append(live.id, self.term, [final])
 
-    def _make(self, session_id: str, timeout: float | None, handshake: Handshake, used_at: float) -> LiveSession:
+    def _make(
+        self, session_id: str, principal: str | None, timeout: float | None, handshake: Handshake, used_at: float
+    ) -> LiveSession:
         place = self._places.of(session_id)
-        live = LiveSession(session_id, timeout, self, place, handshake, used_at)
+        live = LiveSession(session_id, principal, timeout, self, place, handshake, used_at)
         live.upstream = self._upstreams.make(place, on_frame=live.heard, on_lost=live.lost)
         return live
 
@@ -355,7 +376,7 @@ class Host:
             return False
         live.handshake = msgspec.structs.replace(live.handshake, protocol=protocol)
         metadata = {KEY: _as_dict(live.handshake)}
-        await self._sessions.create(metadata, id=live.id, timeout=live.timeout, term=self.term)
+        await self._sessions.create(metadata, id=live.id, owner=live.principal, timeout=live.timeout, term=self.term)
         self._live[live.id] = live
         self._count += 1
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
@@ -19,13 +19,15 @@ from ..model.jsonrpc import (
     Message,
     RequestId,
     error_answer,
+    notification,
     one_line,
     parse,
     with_id,
 )
 from ..runtime import spawn
 from ..stores.contract import Entry, Kind
-from .rules import route
+from .held import Held
+from .rules import PRIMED_SINCE, route
 from .sse import session_tag, unnumbered
 from .streams import Journaler, Outlet, Stream
 
@@ -33,14 +35,13 @@ _log = logging.getLogger(__name__)
 
 STANDALONE: Final = "0"
 CALLS_MAX: Final = 1000
-HELD_MAX: Final = 256
 CANCEL_GRACE_S: Final = 5.0
 
 
 class Call:
     """One request in flight: first somebody waits for its answer, later it has a stream."""
 
-    __slots__ = ("change", "finished", "may_stream", "message", "stream", "waiter")
+    __slots__ = ("change", "finished", "may_stream", "message", "stream", "timer", "waiter")
 
     def __init__(self, message: Message, body: bytes, waiter: asyncio.Future[Answer]) -> None:
         self.message = message
@@ -49,6 +50,7 @@ class Call:
         self.may_stream = True
         self.finished = False
         self.stream: Stream | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
 
 Answer: TypeAlias = "bytes | Stream"
@@ -59,6 +61,7 @@ class Owner(Protocol):
 
     term: int
     journaler: Journaler
+    request_timeout_s: float | None
 
     def now(self) -> float:
         """Return the time in seconds since the epoch."""
@@ -81,9 +84,17 @@ class LiveSession:
     """
 
     def __init__(
-        self, session_id: str, timeout: float | None, owner: Owner, place: Path, handshake: Handshake, used_at: float
+        self,
+        session_id: str,
+        principal: str | None,
+        timeout: float | None,
+        owner: Owner,
+        place: Path,
+        handshake: Handshake,
+        used_at: float,
     ) -> None:
         self.id = session_id
+        self.principal = principal
         self.tag = session_tag(session_id)
         self.timeout = timeout
         self.place = place
@@ -94,7 +105,7 @@ class LiveSession:
         self.calls: dict[RequestId, Call] = {}
         self.streams: dict[str, Stream] = {}
         self._tokens: dict[RequestId, Call] = {}
-        self._held: deque[bytes] = deque(maxlen=HELD_MAX)
+        self._held = Held()
         self._owner = owner
         self._streams_opened = 0
         self._workers_lost = 0
@@ -139,10 +150,27 @@ class LiveSession:
         self.calls[request_id] = call
         return call
 
+    def begin_all(self, requests: Iterable[tuple[Message, bytes]]) -> list[Call]:
+        """Register several requests, or none when one of them cannot be."""
+        calls: list[Call] = []
+        try:
+            for message, body in requests:
+                calls.append(self.begin(message, body))
+        except HoldfastError:
+            self._interrupt(calls, "not sent")
+            raise
+        return calls
+
+    def answer_whole(self, call: Call) -> None:
+        """See to it that a call is answered in one piece, however long it takes."""
+        call.may_stream = False
+        self._bound(call)
+
     def open_stream(self, call: Call) -> None:
         """Turn the answer of a call into a stream, unless it is one or has been answered."""
         if call.waiter.done() or not call.may_stream:
             return
+        self._bound(call)
         request_id = call.message.id
         self._streams_opened += 1
         call.stream = stream = Stream(f"{self._owner.term}-{self._streams_opened}", request_id, self._owner.term)
@@ -170,8 +198,9 @@ class LiveSession:
 
     def release(self, stream: Stream) -> None:
         """Send what was held while the GET stream had never been open."""
-        while stream.name == STANDALONE and self._held:
-            self._emit(stream, Kind.MESSAGE, self._held.popleft())
+        if stream.name == STANDALONE:
+            for frame in self._held.release():
+                self._emit(stream, Kind.MESSAGE, frame)
 
     async def answer(self, message: Message, body: bytes) -> None:
         """Pass the client's answer to a question of the server; drop it when the process that asked is gone."""
@@ -234,7 +263,7 @@ class LiveSession:
         call = self.calls.get(request_id) if request_id is not None else None
         if call is not None:
             answer = error_answer(request_id, INTERRUPTED, "cancelled by the client")
-            asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._finish, call, answer)
+            self._set_timer(call, CANCEL_GRACE_S, answer)
 
     def interrupt(self, why: str) -> None:
         """Answer every call in flight with an error, in the order they came."""
@@ -244,9 +273,27 @@ class LiveSession:
         """End every connection after `last_words`; a client resumes wherever the session is served next."""
         for stream in list(self.streams.values()):
             if stream.outlet is not None:
-                stream.outlet.push((self._owner.term + 1, 0), last_words)
-                stream.outlet.close()
+                stream.outlet.close(last_words)
                 stream.outlet = None
+
+    def _bound(self, call: Call) -> None:
+        """Answer a call in flight with an error once it takes longer than any may, and tell its server."""
+        timeout_s = self._owner.request_timeout_s
+        if timeout_s is not None and call.timer is None:
+            why = f"no answer within {timeout_s:g} s, the longest a request may take here"
+            answer = error_answer(call.message.id, INTERRUPTED, why)
+            self._set_timer(call, timeout_s, answer, notify=why)
+
+    def _set_timer(self, call: Call, after_s: float, answer: bytes, *, notify: str | None = None) -> None:
+        if call.timer is not None:
+            call.timer.cancel()
+        call.timer = asyncio.get_running_loop().call_later(after_s, self._time_out, call, answer, notify)
+
+    def _time_out(self, call: Call, answer: bytes, notify: str | None) -> None:
+        if notify is not None and not call.finished:
+            params = {"requestId": call.message.id, "reason": notify}
+            self.upstream.send(notification("notifications/cancelled", params))
+        self._finish(call, answer)
 
     @property
     def _asker(self) -> str:
@@ -281,14 +328,19 @@ class LiveSession:
         listening = standalone is not None and standalone.outlet is not None
         target = route(method, token, self._tokens, self.calls.values(), listening)
         if target == "standalone" or not target.may_stream:
-            if standalone is None:
-                self._held.append(frame)
-            else:
+            if standalone is not None:
                 self._emit(standalone, Kind.MESSAGE, frame)
+            else:
+                self._hold(message, frame)
             return
         self.open_stream(target)
         if target.stream is not None:
             self._emit(target.stream, Kind.MESSAGE, frame)
+
+    def _hold(self, message: Message, frame: bytes) -> None:
+        for asked_id in self._held.add(frame, message.id):
+            why = "nobody listens, and more is held for whoever will than may be"
+            self.upstream.send(error_answer(asked_id, UNAVAILABLE, why))
 
     async def _remember_then_finish(self, call: Call, change: Change, frame: bytes) -> None:
         try:
@@ -301,6 +353,8 @@ class LiveSession:
         if call.finished:
             return
         call.finished = True
+        if call.timer is not None:
+            call.timer.cancel()
         request_id = call.message.id
         if request_id is not None and self.calls.get(request_id) is call:
             del self.calls[request_id]
@@ -327,7 +381,8 @@ class LiveSession:
 
     def _journaled(self, stream: Stream, entry: Entry, error: HoldfastError | None) -> None:
         if error is None:
-            stream.publish(self.tag, entry)
+            if entry.data or self.handshake.protocol >= PRIMED_SINCE:
+                stream.publish(self.tag, entry)
         elif self.ending and isinstance(error, NotFound):  # the journal went with the session
             self._publish_unjournaled(stream, entry, entry.data)
         else:

@@ -1,6 +1,7 @@
 """READ FIRST: the way of a request through the edge.
 
-    uvicorn → Edge.__call__ → post | get | delete → Host.find (404) → LiveSession → Upstream → keeper → worker
+    uvicorn → Edge.__call__ → door → identity → post | get | delete → Host.find (404) → LiveSession → Upstream
+            → keeper → worker
 
 An answer comes back through `LiveSession.heard`: as JSON when the server answers at once, else as a stream whose
 messages are journaled before they are sent. Source: MCP 2025-11-25, "Transports: Streamable HTTP".
@@ -8,32 +9,23 @@ messages are journaled before they are sent. Source: MCP 2025-11-25, "Transports
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from ..model import HoldfastError, Misused, NotFound, Refused, Unavailable
-from ..model.jsonrpc import (
-    GAP,
-    INTERNAL_ERROR,
-    Message,
-    RequestId,
-    error_answer,
-    notification,
-    one_line,
-    parse,
-)
-from ..stores.contract import Entry, Journal, Kind
-from .asgi import Receive, Scope, Send, read_body, send_answer, send_stream
+from ..identity.contract import Authenticator
+from ..model import HoldfastError, Misused, NotFound, Refused
+from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line, parse
+from ..stores.contract import Journal
+from .asgi import Exchange, Push, Receive, Scope, Send
 from .host import Host
-from .live import STANDALONE, Call, LiveSession
+from .listen import Listening
+from .live import Call, LiveSession
 from .patience import Patience
-from .problems import Problem, as_answer
-from .rules import PROTOCOL_VERSIONS, is_local, lost_before, wants
-from .sse import EventId, event, parse_event_id, unnumbered
-from .streams import Outlet, Position, Stream
+from .problems import Problem
+from .rules import BATCHES, PROTOCOL_VERSIONS, is_local, split_batch, wants
+from .streams import Stream
 
 _log = logging.getLogger(__name__)
 
@@ -41,104 +33,117 @@ SESSION: Final = b"mcp-session-id"
 VERSION: Final = b"mcp-protocol-version"
 ORIGIN: Final = b"origin"
 LAST_EVENT_ID: Final = b"last-event-id"
-PAGE: Final = 100
+UNSUPPORTED_VERSION: Final = -32022
+DISCOVER: Final = "server/discover"
 SHUTTING_DOWN: Final = "the server is shutting down; try again"
 
-Push: TypeAlias = Callable[[bytes], Awaitable[None]]
-Verb: TypeAlias = Callable[[dict[bytes, bytes], Receive, Send, list[RequestId]], Awaitable[None]]
+Verb: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """How the edge answers. `answer` forces JSON or a stream; "auto" turns to a stream after `stream_after_s`."""
+    """How the edge answers. `answer` forces JSON or a stream; "auto" turns to a stream after `stream_after_s`.
+
+    With `poll_after_s` no connection waits longer for the answer of a call: it ends, and the client comes back.
+    """
 
     path: str = "/mcp"
     answer: Literal["auto", "json", "stream"] = "auto"
     stream_after_s: float = 0.1
+    poll_after_s: float | None = None
     frame_bytes_max: int = 10 * 2**20
 
 
 class Edge:
     """The ASGI application."""
 
-    def __init__(self, host: Host, journal: Journal, settings: EdgeSettings) -> None:
+    def __init__(
+        self, host: Host, journal: Journal, settings: EdgeSettings, authenticator: Authenticator | None = None
+    ) -> None:
         self._host = host
-        self._journal = journal
         self._settings = settings
+        self._authenticator = authenticator
+        self._listening = Listening(host, journal, settings.poll_after_s)
         self._patience = Patience(settings.stream_after_s)
         self._verbs: dict[str, Verb] = {"POST": self._post, "GET": self._get, "DELETE": self._delete}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id: list[RequestId] = []  # filled in as soon as it is known, so that an error can name it
+        exchange = Exchange(scope, receive, send)
         try:
-            headers = dict(scope["headers"])
-            await self._verb(scope, headers)(headers, receive, send, request_id)
+            verb = self._verb(exchange)
+            if self._authenticator is not None:
+                exchange.owner = (await self._authenticator.identify(exchange.headers)).owner
+            await verb(exchange)
         except HoldfastError as error:
-            await send_answer(send, *as_answer(error, request_id[0] if request_id else None))
+            await exchange.fail(error)
         except Exception:
             _log.exception("a request failed")
-            body = error_answer(request_id[0] if request_id else None, INTERNAL_ERROR, "internal error; see the log")
-            await send_answer(send, 500, [], body)
+            body = error_answer(exchange.message_id, INTERNAL_ERROR, "internal error; see the log")
+            await exchange.answer(500, [], body)
 
-    def _verb(self, scope: Scope, headers: dict[bytes, bytes]) -> Verb:
-        if ORIGIN in headers and not is_local(headers[ORIGIN].decode("latin-1")):
+    def _verb(self, exchange: Exchange) -> Verb:
+        origin = exchange.headers.get(ORIGIN)
+        if origin is not None and not is_local(origin.decode("latin-1")):
             raise Problem(403, "pages of this origin may not use this server")
-        if scope["path"] != self._settings.path:
+        if exchange.path != self._settings.path:
             raise Problem(404, f"nothing is here; the MCP endpoint is {self._settings.path}")
-        verb = self._verbs.get(scope["method"])
+        verb = self._verbs.get(exchange.method)
         if verb is None:
             raise Problem(405, "use POST, GET or DELETE", headers=[(b"allow", b"GET, POST, DELETE")])
         return verb
 
-    # -- POST: one message of the client
+    # -- POST: what the client says
 
-    async def _post(
-        self, headers: dict[bytes, bytes], receive: Receive, send: Send, request_id: list[RequestId]
-    ) -> None:
+    async def _post(self, exchange: Exchange) -> None:
+        headers = exchange.headers
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
             raise Problem(415, "send Content-Type: application/json")
         accept = headers.get(b"accept", b"").decode("latin-1")
         if not (wants(accept, "application/json") and wants(accept, "text/event-stream")):
             raise Problem(406, "send Accept: application/json, text/event-stream")
-        body = await read_body(receive, self._settings.frame_bytes_max)
-        message = parse(body)
-        if message.is_request and message.id is not None:
-            request_id.append(message.id)
-        if SESSION not in headers:
-            await self._initialize(message, body, send)
+        body = await exchange.body(self._settings.frame_bytes_max)
+        if body.lstrip()[:1] == b"[":
+            await self._batch(exchange, body)
             return
-        live = await self._find(headers)
+        message = parse(body)
         if message.is_request:
-            await self._request(live, message, body, receive, send)
-        elif message.is_answer:
-            await live.answer(message, body)
-            await send_answer(send, 202, [])
+            exchange.message_id = message.id
+        _check_version(headers, message.method)
+        if SESSION not in headers:
+            await self._initialize(exchange, message, body)
+            return
+        live = await self._find(exchange)
+        if message.is_request:
+            await self._request(exchange, live, message, body)
         else:
-            await self._notify(live, message, body)
-            await send_answer(send, 202, [])
+            await self._tell(live, message, body)
+            await exchange.answer(202)
 
-    async def _initialize(self, message: Message, body: bytes, send: Send) -> None:
+    async def _initialize(self, exchange: Exchange, message: Message, body: bytes) -> None:
         if message.method != "initialize" or not message.is_request:
             raise Problem(400, "send the Mcp-Session-Id that initialize answered; without one, initialize first")
         if self._host.draining:
             raise Refused(SHUTTING_DOWN, wait_s=1.0)
-        session_id, answer = await self._host.open(message, body)
-        await send_answer(send, 200, [(SESSION, session_id.encode())] if session_id else [], answer)
+        session_id, answer = await self._host.open(message, body, exchange.owner)
+        await exchange.answer(200, [(SESSION, session_id.encode())] if session_id else [], answer)
 
-    async def _request(self, live: LiveSession, message: Message, body: bytes, receive: Receive, send: Send) -> None:
-        if message.method == "initialize":
-            raise Misused("this session is initialized; initialize a new one without Mcp-Session-Id")
-        await self._host.ready(live)
-        if self._host.drained:
-            raise Refused(SHUTTING_DOWN, wait_s=1.0)
+    async def _request(self, exchange: Exchange, live: LiveSession, message: Message, body: bytes) -> None:
+        await self._ready_for(live, message)
         call = live.begin(message, body)
         self._bound_wait(live, call)
         live.upstream.send(one_line(body))
         answer = await call.waiter
         if isinstance(answer, Stream):
-            await self._carry(live, answer, receive, send)
+            await self._carry(exchange, live, answer)
         else:
-            await send_answer(send, 200, [], answer)
+            await exchange.answer(200, None, answer)
+
+    async def _ready_for(self, live: LiveSession, message: Message) -> None:
+        if message.method == "initialize":
+            raise Misused("this session is initialized; initialize a new one without Mcp-Session-Id")
+        await self._host.ready(live)
+        if self._host.drained:
+            raise Refused(SHUTTING_DOWN, wait_s=1.0)
 
     def _bound_wait(self, live: LiveSession, call: Call) -> None:
         """See to it that the answer becomes a stream when it takes too long to be one piece of JSON."""
@@ -147,53 +152,9 @@ class Edge:
         elif self._settings.answer == "stream":
             live.open_stream(call)
         else:
-            call.may_stream = False
+            live.answer_whole(call)
 
-    async def _notify(self, live: LiveSession, message: Message, body: bytes) -> None:
-        await self._host.ready(live)
-        if message.method == "notifications/initialized":
-            await self._host.initialized(live)
-        await live.deliver(body)
-        if message.method == "notifications/cancelled" and message.params is not None:
-            live.cancelled(message.params.request_id)
-
-    # -- GET: a stream for what belongs to no request, or the rest of one that broke off
-
-    async def _get(
-        self, headers: dict[bytes, bytes], receive: Receive, send: Send, request_id: list[RequestId]
-    ) -> None:
-        if not wants(headers.get(b"accept", b"").decode("latin-1"), "text/event-stream"):
-            raise Problem(406, "send Accept: text/event-stream")
-        live = await self._find(headers)
-        outlet = Outlet()
-        if LAST_EVENT_ID in headers:
-            seen = parse_event_id(headers[LAST_EVENT_ID].decode("latin-1"), live.tag)
-            if seen.stream == STANDALONE:
-                with contextlib.suppress(Unavailable):  # what is kept is sent even if no server starts
-                    await self._host.ready(live)
-            stream = live.streams.get(seen.stream)
-            if stream is not None:
-                stream.attach(outlet)
-                live.release(stream)
-        else:
-            await self._host.ready(live)
-            stream = live.open_standalone(outlet)
-            seen = EventId(STANDALONE, *stream.delivered)
-
-        async def feed(push: Push) -> None:
-            after = await self._replay(live, stream, seen, push)
-            if stream is not None:
-                stream.delivered = max(stream.delivered, after)
-            while stream is not None and (chunk := await outlet.take(after)) is not None:
-                await push(chunk)
-
-        try:
-            await send_stream(receive, send, outlet, feed)
-        finally:
-            if stream is not None:
-                stream.detach(outlet)
-
-    async def _carry(self, live: LiveSession, stream: Stream, receive: Receive, send: Send) -> None:
+    async def _carry(self, exchange: Exchange, live: LiveSession, stream: Stream) -> None:
         """Send the stream of a call from its beginning, which nobody has listened to before."""
         outlet = stream.outlet
         if outlet is None:
@@ -206,58 +167,85 @@ class Edge:
                 await push(chunk)
 
         try:
-            await send_stream(receive, send, outlet, feed)
+            await exchange.stream(outlet, feed, self._listening.visit_s(live))
         finally:
             stream.detach(outlet)
 
-    async def _replay(self, live: LiveSession, stream: Stream | None, seen: EventId, push: Push) -> Position:
-        """Send what the journal holds of a stream behind `seen`; return the position reached.
+    async def _tell(self, live: LiveSession, message: Message, body: bytes) -> None:
+        """Pass on what wants no answer: an answer to a question of the server, or a notification."""
+        if message.is_answer:
+            await live.answer(message, body)
+            return
+        await self._host.ready(live)
+        if message.method == "notifications/initialized":
+            await self._host.initialized(live)
+        await live.deliver(body)
+        if message.method == "notifications/cancelled" and message.params is not None:
+            live.cancelled(message.params.request_id)
 
-        What is missing is told: with a warning when the answer is still to come, for a client takes any error on a
-        request's stream as its answer; else with an error.
+    async def _batch(self, exchange: Exchange, body: bytes) -> None:
+        """Take several messages at once, as protocol 2025-03-26 has it, and answer them together.
+
+        What can be refused is found before the first message is passed on.
         """
-        at: Position = (seen.term, seen.seq)
-        lost: int | None = 0 if stream is None or seen.seq < stream.next_seq else None
-        entry: Entry | None = None
-        while entries := await self._journal.read(live.id, seen.stream, after=at, limit=PAGE):
-            for entry in entries:
-                lost = lost_before(entry, at)
-                if lost != 0:
-                    await push(unnumbered(_warning(lost)))
-                await push(event(live.tag, entry))
-                at = (entry.term, entry.seq)
-        if entry is None and (lost is None or (stream is None and not await self._is_final(live, seen))):
-            await push(unnumbered(error_answer(None, GAP, "the rest of this stream is not kept any more")))
-        return at
+        live = await self._find(exchange)
+        _check_version(exchange.headers)
+        if live.handshake.protocol != BATCHES:
+            raise Misused(f"batches are part of protocol {BATCHES} only; send one message a request")
+        messages = [(parse(part), part) for part in split_batch(body)]
+        for message, _ in messages:
+            await self._ready_for(live, message)
+        calls = live.begin_all([(message, part) for message, part in messages if message.is_request])
+        for call in calls:
+            live.answer_whole(call)
+        for message, part in messages:
+            if message.is_request:
+                live.upstream.send(one_line(part))
+            else:
+                await self._tell(live, message, part)
+        if not calls:
+            await exchange.answer(202)
+            return
+        answers = [answer for call in calls if isinstance(answer := await call.waiter, bytes)]
+        await exchange.answer(200, None, b"[%s]" % b",".join(answers))
 
-    async def _is_final(self, live: LiveSession, seen: EventId) -> bool:
-        """Return whether the event a client has seen is the last one of its stream, so that nothing is missing."""
-        found = await self._journal.read(live.id, seen.stream, after=(seen.term, seen.seq - 1), limit=1)
-        return bool(found) and found[0].kind is Kind.FINAL
+    # -- GET and DELETE
 
-    # -- DELETE: the client is done
+    async def _get(self, exchange: Exchange) -> None:
+        if not wants(exchange.headers.get(b"accept", b"").decode("latin-1"), "text/event-stream"):
+            raise Problem(406, "send Accept: text/event-stream")
+        _check_version(exchange.headers)
+        live = await self._find(exchange)
+        await self._listening.serve(exchange, live, exchange.headers.get(LAST_EVENT_ID))
 
-    async def _delete(
-        self, headers: dict[bytes, bytes], receive: Receive, send: Send, request_id: list[RequestId]
-    ) -> None:
-        await self._host.end(await self._find(headers), None)
-        await send_answer(send, 204, [])
+    async def _delete(self, exchange: Exchange) -> None:
+        _check_version(exchange.headers)
+        await self._host.end(await self._find(exchange), None)
+        await exchange.answer(204)
 
-    async def _find(self, headers: dict[bytes, bytes]) -> LiveSession:
-        session_id = headers.get(SESSION)
+    async def _find(self, exchange: Exchange) -> LiveSession:
+        session_id = exchange.headers.get(SESSION)
         if not session_id:
             raise Problem(400, "send the Mcp-Session-Id that initialize answered")
-        version = headers.get(VERSION)
-        if version is not None and version.decode("latin-1") not in PROTOCOL_VERSIONS:
-            raise Problem(400, f"MCP-Protocol-Version must be one of {', '.join(PROTOCOL_VERSIONS)}")
         try:
             name = session_id.decode()
         except UnicodeDecodeError as error:
             raise NotFound("no session has such an id") from error
-        return await self._host.find(name)
+        return await self._host.find(name, exchange.owner)
 
 
-def _warning(lost: int | None) -> bytes:
-    number = "an unknown number of" if lost is None else str(lost)
-    data = {"code": GAP, "lost": lost, "message": f"{number} messages of this stream are not kept any more"}
-    return notification("notifications/message", {"level": "warning", "logger": "holdfast", "data": data})
+def _check_version(headers: dict[bytes, bytes], method: str | None = None) -> None:
+    """Refuse protocols that are not served, in the words that make a newer client fall back to `initialize`.
+
+    Source: MCP 2026-07-28, "Versioning".
+    """
+    given = headers.get(VERSION)
+    version = None if given is None else given.decode("latin-1")
+    if method == DISCOVER or not (version is None or version in PROTOCOL_VERSIONS):
+        supported = ", ".join(PROTOCOL_VERSIONS)
+        raise Problem(
+            400,
+            f"this server speaks {supported}; initialize with one of them",
+            code=UNSUPPORTED_VERSION,
+            data={"supported": PROTOCOL_VERSIONS, "requested": version},
+        )

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, Literal, TypeVar
 
+import msgspec
+
+from ..model import Misused
 from ..model.jsonrpc import RequestId
 from ..sessions.rules import touch_delay_s
 from ..stores.contract import Entry
@@ -19,6 +22,14 @@ T = TypeVar("T")
 _LOCAL: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 
 PROTOCOL_VERSIONS: Final = ("2025-03-26", "2025-06-18", "2025-11-25")
+BATCHES: Final = "2025-03-26"
+"""The one protocol in which a client may send several messages at once."""
+BATCH_MAX: Final = 100
+PRIMED_SINCE: Final = "2025-11-25"
+"""From this protocol on, clients know an event without a message, which makes a stream resumable from its beginning.
+
+Earlier ones may take it for a message that cannot be read.
+"""
 
 UNRELATED: Final = frozenset(
     {
@@ -68,6 +79,21 @@ def route(
     if len(calls) == 1:
         return calls[0]
     return "standalone" if standalone_open else calls[-1]
+
+
+def split_batch(body: bytes) -> list[bytes]:
+    """Return the messages of a batch, unread.
+
+    Raises:
+        Misused: It is no JSON array, is empty, or has more than `BATCH_MAX` messages.
+    """
+    try:
+        parts = msgspec.json.decode(body, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Misused(f"not a batch of JSON-RPC 2.0 messages: {error}") from error
+    if not 1 <= len(parts) <= BATCH_MAX:
+        raise Misused(f"a batch of {len(parts)} messages; send 1 to {BATCH_MAX}")
+    return [bytes(part) for part in parts]
 
 
 def lost_before(entry: Entry, seen: tuple[int, int]) -> int | None:

@@ -59,3 +59,4 @@ def unnumbered(data: bytes) -> bytes:
 
 
 RETRY: Final = f"retry: {RETRY_MS}\n\n".encode()
+COMMENT: Final = b":\n\n"

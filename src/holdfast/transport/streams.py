@@ -11,7 +11,7 @@ from ..model import HoldfastError, Unavailable
 from ..model.jsonrpc import RequestId, id_json
 from ..runtime import spawn
 from ..stores.contract import Entry, Journal, Kind
-from .sse import event
+from .sse import COMMENT, RETRY, event
 
 _log = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ JOURNALING_BYTES_MAX: Final = 16 * 2**20
 BATCH_MAX: Final = 500
 
 Position = tuple[int, int]
+LAST: Final[Position] = (2**62, 0)
+"""Behind every event: for what is no event, and so is sent whatever a client has seen."""
 
 
 class Outlet:
@@ -37,18 +39,25 @@ class Outlet:
         self._wakeup: asyncio.Future[None] | None = None
 
     def push(self, position: Position, data: bytes) -> None:
-        """Add one event; the last one is followed by `close`."""
+        """Add one event."""
         if self._closed:
             return
         self._items.append((position, data))
         self._bytes += len(data)
         if self._bytes > OUTLET_BYTES_MAX:
-            self._items.clear()
+            self._items = [(LAST, RETRY)]
             self._closed = True
         self._wake()
 
-    def close(self) -> None:
-        """End the response once what waits has been sent."""
+    def beat(self) -> None:
+        """Send a comment if nothing else waits, so that no proxy takes the connection for dead."""
+        if not self._items:
+            self.push(LAST, COMMENT)
+
+    def close(self, last_words: bytes = b"") -> None:
+        """End the response once what waits, and `last_words`, have been sent."""
+        if last_words:
+            self.push(LAST, last_words)
         self._closed = True
         self._wake()
 
