@@ -25,7 +25,7 @@ WORKER = "print('ready', flush=True); input()"
 
 BLOCKING: dict[str, Callable[[Path], object]] = {
     "sleep": lambda _: time.sleep(0),
-    "Connection.execute": lambda path: sqlite3.connect(path / "db").execute("SELECT 1"),
+    "Connection.execute": lambda path: _look_into_a_database(path / "db"),
     "fsync": lambda path: _fsync(path / "file"),
     "open": lambda path: (path / "file").write_text("x"),
     "TextIOWrapper.read": lambda path: (path / "here").read_text(),
@@ -102,6 +102,11 @@ def _compute(cpu_s: float) -> None:
     while time.thread_time() < end:
         for _ in range(100_000):
             pass
+
+
+def _look_into_a_database(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("SELECT 1")
 
 
 def _fsync(path: Path) -> None:
