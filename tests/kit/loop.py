@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import gc
 import io
+import logging
 import os
 import queue
 import select
@@ -60,7 +61,8 @@ _TRANSFERS: Final = frozenset(
     }
 )
 _HANDLE_RUN: Final = asyncio.Handle._run.__code__
-_ASYNCIO: Final = f"{Path(asyncio.__file__).parent}/"
+# asyncio knows what it does, and where a log is written to is for whoever runs the program to say.
+_NOT_OURS: Final = (f"{Path(asyncio.__file__).parent}/", logging.__file__)
 _OURS: Final = tuple(
     f"{folder}/" for folder in (*holdfast.__path__, *holdfast_keeper.__path__, Path(__file__).parent.parent)
 )
@@ -73,7 +75,7 @@ class LoopWatch:
 
     `for watch in LoopWatch.rounds(): ...; with watch: ...` also fails when one callback computes for too long without
     calling anything. `cpu_s` is the most processor time one took, without that of the garbage collector, which would go
-    through what all other tests left. What asyncio itself calls is its own affair.
+    through what all other tests left. What asyncio and logging call is their own affair.
     """
 
     def __init__(self) -> None:
@@ -153,10 +155,10 @@ def _may_wait(called: Any) -> bool:
 
 
 def _blamed(frame: FrameType | None) -> str | None:
-    """Return the line of ours that led to a call in `frame`; None when it is asyncio's doing, or on purpose."""
+    """Return the line of ours that led to a call in `frame`; None when nothing of ours is at fault."""
     while frame is not None and frame.f_code is not _HANDLE_RUN:
         file = frame.f_code.co_filename
-        if frame.f_code in _ON_PURPOSE or file.startswith(_ASYNCIO):
+        if frame.f_code in _ON_PURPOSE or file.startswith(_NOT_OURS):
             return None
         if file.startswith(_OURS):
             return f"{file}:{frame.f_lineno}"
