@@ -24,6 +24,7 @@ from .listen import Listening
 from .live import Call, LiveSession
 from .patience import Patience
 from .problems import Problem
+from .public import PublicPages
 from .rules import BATCHES, PROTOCOL_VERSIONS, is_local, split_batch, wants
 from .streams import Stream
 
@@ -58,11 +59,17 @@ class Edge:
     """The ASGI application."""
 
     def __init__(
-        self, host: Host, journal: Journal, settings: EdgeSettings, authenticator: Authenticator | None = None
+        self,
+        host: Host,
+        journal: Journal,
+        settings: EdgeSettings,
+        authenticator: Authenticator | None = None,
+        public: PublicPages | None = None,
     ) -> None:
         self._host = host
         self._settings = settings
         self._authenticator = authenticator
+        self._public = public or PublicPages({})
         self._listening = Listening(host, journal, settings.poll_after_s)
         self._patience = Patience(settings.stream_after_s)
         self._verbs: dict[str, Verb] = {"POST": self._post, "GET": self._get, "DELETE": self._delete}
@@ -70,9 +77,12 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         try:
+            if await self._public.serve(exchange):
+                return
             verb = self._verb(exchange)
             if self._authenticator is not None:
-                exchange.owner = (await self._authenticator.identify(exchange.headers)).owner
+                who = await self._authenticator.identify(scope["headers"], _peer(scope))
+                exchange.owner = who.owner
             await verb(exchange)
         except HoldfastError as error:
             await exchange.fail(error)
@@ -232,6 +242,11 @@ class Edge:
         except UnicodeDecodeError as error:
             raise NotFound("no session has such an id") from error
         return await self._host.find(name, exchange.owner)
+
+
+def _peer(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return None if client is None else str(client[0])
 
 
 def _check_version(headers: dict[bytes, bytes], method: str | None = None) -> None:
