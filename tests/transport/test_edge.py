@@ -25,6 +25,7 @@ from tests.gateway.workers import AGREED, PlannedWorker, PlannedWorkers
 from tests.kit import LoopWatch, eventually_async
 
 HEADERS = [
+    (b"host", b"localhost"),
     (b"content-type", b"application/json"),
     (b"accept", b"application/json, text/event-stream"),
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..transport.door import allowed_host, allowed_origin
 from .values import choice, duration_s, frame_bytes, lifetime_s, plain, size_bytes, url_path, whole
 
 
@@ -33,6 +34,8 @@ OPTIONS: Final = (
     Option("host", "ADDRESS", plain, "127.0.0.1", "the address to listen on; only loopback, for there is no login yet"),
     Option("port", "N", whole(0, 65535), "8000", "the port to listen on; 0 takes a free one"),
     Option("path", "PATH", url_path, "/mcp", "the path of the MCP endpoint"),
+    Option("allow-host", "HOST[:PORT]", allowed_host, None, "what clients may call this server; * for all", many=True),
+    Option("allow-origin", "ORIGIN", allowed_origin, None, "a web page that may use it; * for all of them", many=True),
     Option("data", "DIR", plain, ".holdfast", "the data directory: sessions, their folders, logs; one server each"),
     Option("store", "URL", plain, None, "where sessions are kept [sqlite, in the data directory]"),
     Option("session-timeout", "TIME", lifetime_s, "1h", "a session ends when unused for so long; or never"),

@@ -12,6 +12,7 @@ from ..gateway.rules import passed_on
 from ..gateway.stdio import StdioSettings
 from ..model import Misused
 from ..stores.contract import JournalBounds
+from ..transport.door import DoorSettings
 from ..transport.host import HostSettings
 from ..transport.pipeline import EdgeSettings
 
@@ -44,6 +45,11 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
             stream_after_s=values["stream-after"],
             poll_after_s=values["poll-after"],
             frame_bytes_max=values["max-frame"],
+            door=DoorSettings(
+                bound=values["host"],
+                hosts=frozenset(values["allow-host"] or ()),
+                origins=frozenset(values["allow-origin"] or ()),
+            ),
         ),
         sessions=HostSettings(
             session_timeout_s=values["session-timeout"],

@@ -36,16 +36,18 @@ STREAM_HEADERS: Final[Headers] = [
 class Exchange:
     """One HTTP request and the answer to it.
 
-    `message_id` is the JSON-RPC id of what was asked, as soon as it is known, so that an error can name it. `owner` is
-    the principal it came from, None where nobody needs to authenticate. `more` are headers of whatever is answered.
+    `lines` are its headers as they came, `headers` the last value of each name. `message_id` is the JSON-RPC id of what
+    was asked, as soon as it is known, so that an error can name it. `owner` is the principal it came from, None where
+    nobody needs to authenticate. `more` are headers of whatever is answered.
     """
 
-    __slots__ = ("headers", "message_id", "method", "more", "owner", "path", "receive", "send")
+    __slots__ = ("headers", "lines", "message_id", "method", "more", "owner", "path", "receive", "send")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.lines: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(self.lines)
         self.receive = receive
         self.send = send
         self.more: Headers = []

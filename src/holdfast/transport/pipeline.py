@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from ..identity.contract import Authenticator
@@ -19,20 +19,20 @@ from ..model import HoldfastError, Misused, NotFound, Refused
 from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line, parse
 from ..stores.contract import Journal
 from .asgi import Exchange, Push, Receive, Scope, Send
+from .door import METHODS, Door, DoorSettings
 from .host import Host
 from .listen import Listening
 from .live import Call, LiveSession
 from .patience import Patience
 from .problems import Problem
 from .public import PublicPages
-from .rules import BATCHES, PROTOCOL_VERSIONS, is_local, split_batch, wants
+from .rules import BATCHES, PROTOCOL_VERSIONS, split_batch, wants
 from .streams import Stream
 
 _log = logging.getLogger(__name__)
 
 SESSION: Final = b"mcp-session-id"
 VERSION: Final = b"mcp-protocol-version"
-ORIGIN: Final = b"origin"
 LAST_EVENT_ID: Final = b"last-event-id"
 UNSUPPORTED_VERSION: Final = -32022
 DISCOVER: Final = "server/discover"
@@ -53,6 +53,7 @@ class EdgeSettings:
     stream_after_s: float = 0.1
     poll_after_s: float | None = None
     frame_bytes_max: int = 10 * 2**20
+    door: DoorSettings = field(default_factory=DoorSettings)
 
 
 class Edge:
@@ -69,6 +70,7 @@ class Edge:
         self._host = host
         self._settings = settings
         self._authenticator = authenticator
+        self._door = Door(settings.door)
         self._public = public or PublicPages({})
         self._listening = Listening(host, journal, settings.poll_after_s)
         self._patience = Patience(settings.stream_after_s)
@@ -78,6 +80,10 @@ class Edge:
         exchange = Exchange(scope, receive, send)
         try:
             if await self._public.serve(exchange):
+                return
+            self._door.admit(exchange)
+            if exchange.method == "OPTIONS":
+                await self._door.options(exchange)
                 return
             verb = self._verb(exchange)
             if self._authenticator is not None:
@@ -92,14 +98,11 @@ class Edge:
             await exchange.answer(500, [], body)
 
     def _verb(self, exchange: Exchange) -> Verb:
-        origin = exchange.headers.get(ORIGIN)
-        if origin is not None and not is_local(origin.decode("latin-1")):
-            raise Problem(403, "pages of this origin may not use this server")
         if exchange.path != self._settings.path:
             raise Problem(404, f"nothing is here; the MCP endpoint is {self._settings.path}")
         verb = self._verbs.get(exchange.method)
         if verb is None:
-            raise Problem(405, "use POST, GET or DELETE", headers=[(b"allow", b"GET, POST, DELETE")])
+            raise Problem(405, "use POST, GET or DELETE", headers=[(b"allow", METHODS)])
         return verb
 
     # -- POST: what the client says

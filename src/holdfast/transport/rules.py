@@ -5,7 +5,6 @@ Source: MCP 2025-11-25, "Transports", and the routing rules of a gateway whose s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, Literal, TypeVar
@@ -18,8 +17,6 @@ from ..sessions.rules import touch_delay_s
 from ..stores.contract import Entry
 
 T = TypeVar("T")
-
-_LOCAL: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 
 PROTOCOL_VERSIONS: Final = ("2025-03-26", "2025-06-18", "2025-11-25")
 BATCHES: Final = "2025-03-26"
@@ -49,14 +46,6 @@ def wants(accept: str, media_type: str) -> bool:
     group = media_type.partition("/")[0] + "/*"
     ranges = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
     return not ranges.isdisjoint({media_type, group, "*/*"})
-
-
-def is_local(origin: str) -> bool:
-    """Return whether a web page with this origin comes from this machine.
-
-    Any other page in a browser here could reach a server on the loopback address by DNS rebinding.
-    """
-    return _LOCAL.fullmatch(origin) is not None
 
 
 def route(
