@@ -8,62 +8,76 @@ from collections import deque
 FRAMES_MAX = 256
 BYTES_MAX = 2**20
 OVERFLOW_BYTES = 16 * 2**20
+CHUNK_BYTES = 65536  # what an empty pipe takes
 
 
 class Inbox:
-    """Frames as lines, written to a pipe as it takes them; a torn line is never left in front of another frame."""
+    """Frames as lines, written to a pipe as it takes them; a torn line is never left in front of another frame.
 
-    __slots__ = ("_fd", "_lengths", "_waiting")
+    What goes first overtakes all but the chunk that is being written.
+    """
+
+    __slots__ = ("_bytes", "_chunk", "_chunk_frames", "_fd", "_first", "_waiting")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._waiting = bytearray()
-        self._lengths: deque[int] = deque()
+        self._chunk = memoryview(b"")
+        self._chunk_frames = 0
+        self._first: deque[bytes] = deque()
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
 
-    def add(self, frame: bytes) -> None:
+    def add(self, frame: bytes, first: bool = False) -> None:
         """Queue one frame, whatever waits already."""
-        self._waiting += frame
-        self._waiting += b"\n"
-        self._lengths.append(len(frame) + 1)
+        (self._first if first else self._waiting).append(frame)
+        self._bytes += len(frame) + 1
 
     def write(self) -> bool:
         """Write what the pipe takes; return whether somebody may still read it."""
-        try:
-            written = os.write(self._fd, self._waiting)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        self._forget(written)
+        while not self.empty:
+            if not self._chunk:
+                self._cut_chunk()
+            try:
+                written = os.write(self._fd, self._chunk)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            self._chunk = self._chunk[written:]
+            self._bytes -= written
         return True
 
-    def _forget(self, written: int) -> None:
-        if written == len(self._waiting):
-            self._waiting.clear()
-            self._lengths.clear()
-            return
-        del self._waiting[:written]
-        lengths = self._lengths
-        while written >= lengths[0]:
-            written -= lengths.popleft()
-        lengths[0] -= written
+    def _cut_chunk(self) -> None:
+        """Make the next chunk of whole frames; one frame may be larger than a chunk."""
+        queue = self._first or self._waiting
+        frames = [queue.popleft()]
+        size = len(frames[0])
+        while queue and size + len(queue[0]) < CHUNK_BYTES:
+            size += len(queue[0]) + 1
+            frames.append(queue.popleft())
+        self._chunk_frames = len(frames)
+        self._chunk = memoryview(b"\n".join((*frames, b"")))
 
     @property
     def empty(self) -> bool:
         """Whether nothing waits."""
-        return not self._waiting
+        return not self._bytes
 
     @property
     def over(self) -> bool:
         """Whether more than `BYTES_MAX` or `FRAMES_MAX` waits: the server should send no more requests."""
-        return len(self._waiting) > BYTES_MAX or len(self._lengths) > FRAMES_MAX
+        return self._bytes > BYTES_MAX or self._frames > FRAMES_MAX
 
     @property
     def below_half(self) -> bool:
         """Whether less than half of either bound waits."""
-        return len(self._waiting) < BYTES_MAX // 2 and len(self._lengths) < FRAMES_MAX // 2
+        return self._bytes < BYTES_MAX // 2 and self._frames < FRAMES_MAX // 2
 
     @property
     def overflowing(self) -> bool:
-        """Whether more than `OVERFLOW_BYTES` waits behind the frame that is being written, however large that is."""
-        return bool(self._lengths) and len(self._waiting) - self._lengths[0] > OVERFLOW_BYTES
+        """Whether more than `OVERFLOW_BYTES` waits behind the frames that are being written, however large they are."""
+        return self._bytes - len(self._chunk) > OVERFLOW_BYTES
+
+    @property
+    def _frames(self) -> int:
+        return (self._chunk_frames if self._chunk else 0) + len(self._first) + len(self._waiting)

@@ -82,17 +82,18 @@ class Keeper:
             return
         try:
             for kind, number, payload in self._splitter.feed(chunk):
-                if kind in (wire.FRAME, wire.FRAME_RECEIPT):
-                    self._relay(kind, number, payload)
+                plain = kind & ~wire.FIRST
+                if plain in (wire.FRAME, wire.FRAME_RECEIPT):
+                    self._relay(plain, number, payload, kind != plain)
                 else:
                     self._obey(kind, number, payload)
         except (ValueError, KeyError, TypeError) as error:
             self._refuse(f"the keeper does not understand the server: {error!r}")
 
-    def _relay(self, kind: int, number: int, payload: bytes) -> None:
+    def _relay(self, kind: int, number: int, payload: bytes, first: bool) -> None:
         worker = self._workers.get(number)
         # No receipt for one that ends: its EXITED is the answer.
-        if worker is not None and worker.queue(payload):
+        if worker is not None and worker.queue(payload, first):
             self._touched.add(worker)
             if kind == wire.FRAME_RECEIPT:
                 self._outbox.add(wire.ACCEPTED, number)

@@ -23,6 +23,7 @@ FRAME: Final = 1  # one JSON-RPC message without its newline
 SPAWN: Final = 2  # JSON {"command": [...], "place": "...", "env": {...}, "frame_bytes_max": n}
 STOP: Final = 3  # JSON {"grace_s": 2.0}: close stdin, SIGTERM after half the grace, SIGKILL after all of it
 FRAME_RECEIPT: Final = 4  # like FRAME, answered by ACCEPTED
+FIRST: Final = 64  # added to either: ahead of what waits for the worker's stdin
 
 # Keeper to server
 STARTED: Final = 16  # JSON {"pid": 1234}

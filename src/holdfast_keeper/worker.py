@@ -61,11 +61,14 @@ class Worker:
 
     # --- frames to it
 
-    def queue(self, frame: bytes) -> bool:
-        """Queue a frame for its stdin, to be written by `flush`; return whether it may still be read."""
+    def queue(self, frame: bytes, first: bool) -> bool:
+        """Queue a frame for its stdin, to be written by `flush`; return whether it may still be read.
+
+        One that goes first overtakes those that wait.
+        """
         if self._child.stdin not in self._open or self._term_at < float("inf"):
             return False
-        self._inbox.add(frame)
+        self._inbox.add(frame, first)
         return True
 
     def flush(self) -> None:

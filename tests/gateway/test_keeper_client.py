@@ -15,6 +15,8 @@ import pytest
 import uvloop
 
 from holdfast.gateway import Exit
+from holdfast.gateway.keeper import KeeperWorkers
+from holdfast.gateway.keeper_worker import KeeperWorker
 from holdfast.model import Misused, Unavailable
 from holdfast_keeper import wire
 from tests.keeper.habits import alive, opened, parent_of, spawned
@@ -93,8 +95,16 @@ async def test_a_start_over_its_bound_is_said_and_never_happens_later(tmp_path: 
             with pytest.raises(Unavailable, match=r"within 0\.2 s"):
                 await spawned(workers, tmp_path / "one")
             fcntl.flock(held, fcntl.LOCK_UN)
-            worker, _ = await spawned(workers, tmp_path / "two")
+            worker = await started_at_last(workers, tmp_path / "two")
             assert children_of(parent_of(worker.pid)) == [worker.pid]
+
+
+async def started_at_last(workers: KeeperWorkers, place: Path) -> KeeperWorker:
+    """Try until a start keeps to its bound."""
+    for _ in range(300):
+        with contextlib.suppress(Unavailable):
+            return (await spawned(workers, place))[0]
+    pytest.fail("no worker started")
 
 
 async def test_no_keeper_on_a_directory_that_is_not_there(tmp_path: Path) -> None:

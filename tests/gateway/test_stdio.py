@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast.gateway.contract import Changed, Exit, Handshake
@@ -71,6 +73,32 @@ async def test_a_new_worker_is_told_what_the_last_one_was() -> None:
         ("logging/setLevel", {"level": "info"}),
         ("resources/subscribe", {"uri": "file:///a"}),
         ("resources/subscribe", {"uri": "file:///b"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("declared", "now", "told"),
+    [
+        ('{"tools":{"listChanged":true},"prompts":{}}', '{"tools":{"listChanged":true}}', ["tools"]),
+        ('{"resources":{"listChanged":true},"tools":{"listChanged":true}}', "{}", ["tools", "resources"]),
+        ('{"tools":{"listChanged":true}}', '{"tools": {"listChanged": true}}', []),
+        ('{"tools":{}}', '{"prompts":{"listChanged":true}}', []),
+        ('{"tools":[]}', "{}", []),
+        ("null", "{}", []),
+        ("", "{}", []),
+    ],
+)
+async def test_a_worker_with_other_capabilities_makes_the_client_look_again(
+    declared: str, now: str, told: list[str]
+) -> None:
+    def agrees_with_capabilities(worker: PlannedWorker, message: dict[str, Any]) -> None:
+        if message.get("method") == "initialize":
+            worker.answer(message, AGREED | {"capabilities": json.loads(now)})
+
+    upstream = Upstream(agrees_with_capabilities)
+    await upstream.it.ready(msgspec.structs.replace(HANDSHAKE, capabilities=declared.encode()))
+    assert [json.loads(frame)["method"] for frame in upstream.frames] == [
+        f"notifications/{kind}/list_changed" for kind in told
     ]
 
 

@@ -19,7 +19,7 @@ Plan = Callable[["PlannedWorker", dict[str, Any]], None]
 class PlannedWorker:
     """A worker that hands each message it gets to the plan."""
 
-    full = False
+    full = jammed = False
 
     def __init__(self, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None], plan: Plan) -> None:
         self._on_frame = on_frame
@@ -28,21 +28,24 @@ class PlannedWorker:
         self.heard: list[dict[str, Any]] = []
         self.ended = False
 
+    def say(self, message: dict[str, Any]) -> None:
+        self._on_frame(json.dumps(message).encode())
+
     def answer(self, message: dict[str, Any], result: Any) -> None:
-        self._on_frame(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode())
+        self.say({"jsonrpc": "2.0", "id": message["id"], "result": result})
 
     def end(self, ended: Exit | None = None) -> None:
         if not self.ended:
             self.ended = True
             self._on_exit(ended or Exit(1, None, "it exited with code 1"))
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, *, first: bool = False) -> None:
         if not self.ended:
             message = json.loads(frame)
             self.heard.append(message)
             self._plan(self, message)
 
-    async def deliver(self, frame: bytes) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         self.send(frame)
 
     async def stop(self, *, grace_s: float) -> None:

@@ -24,7 +24,7 @@ def test_a_later_process_with_the_same_number_gets_no_signal() -> None:
         seen = look(child.pid)
         assert seen is not None
         send_signal(Process(child.pid, seen.process.started - 1), signal.SIGKILL)
-        child.communicate(timeout=10.0)
+        child.communicate(timeout=60.0)
         assert child.returncode == 0
     send_signal(seen.process, signal.SIGKILL)
 
@@ -38,7 +38,7 @@ def test_a_process_is_seen_below_its_parent_with_its_mark_whatever_its_name_is(t
         assert (seen.group, seen.session) == (os.getpgrp(), os.getsid(0))
         assert seen.process in set(tree([os.getpid()]))
         eventually(lambda: marker(child.pid, "MARKED") == "yes")
-        child.communicate(timeout=10.0)
+        child.communicate(timeout=60.0)
     assert look(child.pid) is None
     assert marker(child.pid, "MARKED") == ""
 
@@ -68,7 +68,7 @@ def test_nobody_is_believed_to_be_nobodys_at_first_sight() -> None:
         assert worker.told == []
         strays.sweep(other_mains, {1: worker}, {1})
         assert worker.told == [set()]
-        child.communicate(timeout=10.0)
+        child.communicate(timeout=60.0)
         assert child.returncode == 0
 
 
@@ -80,7 +80,7 @@ def test_a_process_with_the_mark_is_its_workers() -> None:
         eventually(lambda: marker(child.pid, "HOLDFAST_WORKER"))
         strays.sweep({0}, {1: worker}, {1})
         assert worker.told == [{seen.process}]
-        child.communicate(timeout=10.0)
+        child.communicate(timeout=60.0)
 
 
 @pytest.fixture
@@ -111,6 +111,29 @@ def test_what_waits_is_over_above_a_bound_and_below_half_under_both(pipe: tuple[
     os.close(read)
     assert not inbox.write()
     os.close(write)
+
+
+def test_what_goes_first_overtakes_all_but_the_chunk_that_is_being_written(pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    inbox = Inbox(write)
+    for number in range(300):
+        inbox.add(b"%04d" % number + b"x" * 996)
+    assert inbox.write()  # the pipe is full now, in the middle of a line
+    inbox.add(b"ping", first=True)
+    inbox.add(b"answer", first=True)
+    taken = b""
+    while not inbox.empty:
+        taken += os.read(read, 2**20)
+        assert inbox.write()
+    taken += os.read(read, 2**20)
+    lines = taken.splitlines()
+    first = lines.index(b"ping")
+    assert lines[first + 1] == b"answer"
+    assert 60 < first < 200, "behind what was being written, before the rest"
+    del lines[first : first + 2]
+    assert [int(line[:4]) for line in lines] == list(range(300)), "nothing is lost, torn or out of order"
+    for end in pipe:
+        os.close(end)
 
 
 def test_the_message_being_written_does_not_count_against_the_bound(pipe: tuple[int, int]) -> None:

@@ -4,145 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holdfast.gateway.contract import Exit, Handshake, Upstreams
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
-from holdfast.model import SystemClock, Unavailable
-from holdfast.model.jsonrpc import RequestId, parse
-from holdfast.sessions import SessionManager
-from holdfast.stores import Entry, MemoryStore
+from holdfast.stores import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.transport.host import Host, HostSettings
-from holdfast.transport.pipeline import Edge, EdgeSettings
-from holdfast.transport.places import Places
 from tests.gateway.workers import AGREED, PlannedWorker, PlannedWorkers
 from tests.kit import LoopWatch, eventually_async
 
-HEADERS = [
-    (b"host", b"localhost"),
-    (b"content-type", b"application/json"),
-    (b"accept", b"application/json, text/event-stream"),
-]
-INITIALIZED = b'{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25"}}'
-
-
-class Echoes:
-    """An upstream in this process: answers each request with its own method."""
-
-    def __init__(self, on_frame: Callable[[bytes], None]) -> None:
-        self.on_frame = on_frame
-        self.full = False
-        self.gone = False
-
-    async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
-        return INITIALIZED
-
-    async def ready(self, handshake: Handshake) -> None:
-        return
-
-    def send(self, frame: bytes) -> None:
-        message = parse(frame)
-        answer = {"jsonrpc": "2.0", "id": message.id, "result": {"method": message.method}}
-        self.on_frame(json.dumps(answer).encode())
-
-    async def deliver(self, frame: bytes) -> None:
-        if self.gone:
-            raise Unavailable("the worker ended before it got the message")
-
-    async def stop(self) -> None:
-        return
-
-
-class EchoesOnly:
-    """Makes upstreams that echo."""
-
-    def __init__(self) -> None:
-        self.made: list[Echoes] = []
-
-    def make(self, place: Path, *, on_frame: Callable[[bytes], None], on_lost: Callable[[Exit], None]) -> Echoes:
-        self.made.append(Echoes(on_frame))
-        return self.made[-1]
-
-
-class FailingStore(MemoryStore):
-    """A store that is away while `failing`."""
-
-    failing = False
-    error: Exception = Unavailable("the store is away")
-
-    async def append(self, session_id: str, term: int, entries: Any) -> None:
-        self._maybe_fail()
-        await super().append(session_id, term, entries)
-
-    async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
-        self._maybe_fail()
-        return await super().read(session_id, stream, after=after, limit=limit)
-
-    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
-        self._maybe_fail()
-        return await super().delete(session_id, expect=expect, durable=durable)
-
-    def _maybe_fail(self) -> None:
-        if self.failing:
-            raise self.error
-
-
-class Answered:
-    """What one request to the edge was answered."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-
-    async def send(self, event: Any) -> None:
-        if event["type"] == "http.response.start":
-            assert self.status == 0, "an answer begins once"
-            self.status, self.headers = event["status"], dict(event["headers"])
-        else:
-            self.body += event["body"]
-
-
-async def ask(edge: Edge, verb: str, body: bytes = b"", **headers: str) -> Answered:
-    answered = Answered()
-    more = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    events = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-    async def receive() -> Any:
-        return next(events, None) or await asyncio.Event().wait()  # the client stays
-
-    await edge({"type": "http", "path": "/mcp", "method": verb, "headers": [*HEADERS, *more]}, receive, answered.send)
-    return answered
-
-
-@asynccontextmanager
-async def edge_on(
-    store: MemoryStore | SqliteStore, tmp_path: Path, upstreams: Upstreams | None = None, **settings: Any
-) -> AsyncIterator[tuple[Edge, str]]:
-    clock = SystemClock()
-    sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
-    nothing = lambda: None  # noqa: E731 (a callback that does nothing)
-    host = Host(
-        sessions,
-        store,
-        upstreams or EchoesOnly(),
-        Places(tmp_path),
-        clock,
-        HostSettings(),
-        pause=nothing,
-        resume=nothing,
-    )
-    await host.start()
-    edge = Edge(host, store, EdgeSettings(**settings))
-    opened = await ask(edge, "POST", b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}')
-    yield edge, opened.headers[b"mcp-session-id"].decode()
-    await host.stop()
+from .edges import EchoesOnly, FailingStore, ask, edge_on
 
 
 async def test_a_session_that_cannot_be_deleted_now_is_not_half_gone(tmp_path: Path) -> None:
@@ -211,7 +84,8 @@ async def test_a_server_that_does_not_read_is_given_no_more(tmp_path: Path) -> N
     upstreams = EchoesOnly()
     async with edge_on(MemoryStore(), tmp_path, upstreams=upstreams) as (edge, session):
         upstreams.made[0].full = True
-        for body in (b'{"jsonrpc":"2.0","id":2,"method":"ping"}', b'{"jsonrpc":"2.0","method":"notifications/x"}'):
+        listing = b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}'
+        for body in (listing, b'{"jsonrpc":"2.0","method":"notifications/x"}'):
             refused = await ask(edge, "POST", body, mcp_session_id=session)
             assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
 

@@ -29,14 +29,22 @@ class Worker(Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether what waits for its stdin is over the bound: refuse requests until it is not."""
+        """Whether what waits for its stdin is over the bound: send only what goes first until it is not."""
         ...
 
-    def send(self, frame: bytes) -> None:
-        """Queue one message, without a newline in it, for its stdin; dropped without a word when it has ended."""
+    @property
+    def jammed(self) -> bool:
+        """Whether nothing gets through, not even what goes first: send nothing until it does."""
         ...
 
-    async def deliver(self, frame: bytes) -> None:
+    def send(self, frame: bytes, *, first: bool = False) -> None:
+        """Queue one message, without a newline in it, for its stdin; dropped without a word when it has ended.
+
+        One that goes `first` overtakes those that wait.
+        """
+        ...
+
+    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         """Like `send`, and return once the keeper has it: from then on the death of this server does not lose it.
 
         Raises:
@@ -70,12 +78,14 @@ class Workers(Protocol):
 class Handshake(msgspec.Struct, frozen=True, kw_only=True):
     """What a client settled when it opened its session: enough to open a new worker in its name.
 
-    JSON is kept as the bytes it came in. `crashes` are the times of recent crashes in seconds since the epoch.
+    JSON is kept as the bytes it came in. `capabilities` are what the first worker answered; empty when that is not
+    known. `crashes` are the times of recent crashes in seconds since the epoch.
     Source: MCP 2025-11-25, "Lifecycle", "Logging", "Resources: subscriptions".
     """
 
     params: bytes
     protocol: str
+    capabilities: bytes = b""
     initialized: bool = False
     log_level: bytes | None = None
     subscriptions: tuple[str, ...] = ()
@@ -91,7 +101,12 @@ class Upstream(Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether it takes no more requests for now."""
+        """Whether it takes only what goes first for now."""
+        ...
+
+    @property
+    def jammed(self) -> bool:
+        """Whether it takes nothing for now."""
         ...
 
     async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
@@ -112,11 +127,11 @@ class Upstream(Protocol):
         """
         ...
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, *, first: bool = False) -> None:
         """Queue one message; dropped when no worker runs."""
         ...
 
-    async def deliver(self, frame: bytes) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         """Queue one message and return once it outlives this process.
 
         Raises:

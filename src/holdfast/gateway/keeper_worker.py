@@ -43,17 +43,22 @@ class KeeperWorker:
     def full(self) -> bool:
         return self._full or self._link.full
 
-    def send(self, frame: bytes) -> None:
+    @property
+    def jammed(self) -> bool:
+        return self._link.full
+
+    def send(self, frame: bytes, *, first: bool = False) -> None:
         """See `Worker.send`."""
         if not self._exited.done():
-            self._link.send(wire.FRAME, self._number, frame)
+            self._link.send(wire.FRAME + wire.FIRST if first else wire.FRAME, self._number, frame)
 
-    async def deliver(self, frame: bytes) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         """See `Worker.deliver`. A caller that is cancelled cannot tell whether it was accepted."""
         if self._exited.done():
             raise Unavailable(f"the worker ended before it got the message: {self._exited.result().why}")
         receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._link.send(wire.FRAME_RECEIPT, self._number, frame)
+        kind = wire.FRAME_RECEIPT + wire.FIRST if first else wire.FRAME_RECEIPT
+        self._link.send(kind, self._number, frame)
         self._receipts.append(receipt)
         await receipt
 

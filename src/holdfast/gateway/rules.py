@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,8 @@ from ..model.jsonrpc import RequestId, notification, raw_member, request
 from .contract import Exit, Handshake
 
 SUBSCRIPTIONS_MAX: Final = 1000
+CAPABILITIES_BYTES_MAX: Final = 2**16
+LISTS: Final = ("tools", "prompts", "resources")
 
 UNANSWERED: Final = "this call was not answered, and may have had its effects; look before you call again"
 
@@ -57,6 +59,28 @@ def protocol_of(initialize_answer: bytes) -> str | None:
         return msgspec.json.decode(raw_member(initialize_answer, "result", "protocolVersion"), type=str)
     except msgspec.MsgspecError:
         return None
+
+
+def capabilities_of(initialize_answer: bytes) -> bytes:
+    """Return a server's capabilities as JSON; nothing when they are larger than any sensible ones."""
+    found = raw_member(initialize_answer, "result", "capabilities")
+    return found if len(found) <= CAPABILITIES_BYTES_MAX else b""
+
+
+def what_changed(declared: bytes, capabilities: bytes) -> list[bytes]:
+    """Return the notifications a client needs when a new worker has other capabilities than were declared to it.
+
+    It is told of the lists of which it was declared that changes would be told.
+    """
+    try:
+        before = msgspec.json.decode(declared, type=dict[str, Any])
+        after = msgspec.json.decode(capabilities, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return []
+    if before == after:
+        return []
+    told = [kind for kind in LISTS if isinstance(before.get(kind), dict) and before[kind].get("listChanged") is True]
+    return [notification(f"notifications/{kind}/list_changed") for kind in told]
 
 
 def replay(handshake: Handshake, own_id: str) -> list[tuple[RequestId | None, bytes]]:

@@ -14,7 +14,7 @@ from ..model import HoldfastError, Misused, Refused, Unavailable
 from ..model.jsonrpc import RequestId, parse, request
 from ..runtime import shielded, spawn
 from .contract import Changed, Exit, Handshake, Worker, Workers
-from .rules import how_it_ended, protocol_of, replay, retry_delay_s
+from .rules import capabilities_of, how_it_ended, protocol_of, replay, retry_delay_s, what_changed
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +75,10 @@ class StdioUpstream:
     def full(self) -> bool:
         return self._worker is not None and self._worker.full
 
+    @property
+    def jammed(self) -> bool:
+        return self._worker is not None and self._worker.jammed
+
     async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
         answer = await self._start(initialize, request_id)
         self._serve()
@@ -94,14 +98,14 @@ class StdioUpstream:
         if not self._serving:
             raise Unavailable(self._how_it_ended)
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, *, first: bool = False) -> None:
         if self._worker is not None:
-            self._worker.send(frame)
+            self._worker.send(frame, first=first)
 
-    async def deliver(self, frame: bytes) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         if self._worker is None:
             raise Unavailable("the MCP server of this session is not running; send it again")
-        await self._worker.deliver(frame)
+        await self._worker.deliver(frame, first=first)
 
     async def stop(self) -> None:
         self._stopped = True
@@ -178,6 +182,8 @@ class StdioUpstream:
                 self._expect(expected_id)
             self.send(frame)
         self._serve()
+        for frame in what_changed(handshake.capabilities, capabilities_of(answer)):
+            self._on_frame(frame)
 
     async def _end_worker(self) -> None:
         if self._worker is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ..gateway.contract import Changed, Exit, Handshake, Upstreams
-from ..gateway.rules import UNANSWERED, Change, how_it_ended, is_crash, protocol_of, with_crash
+from ..gateway.rules import UNANSWERED, Change, capabilities_of, how_it_ended, is_crash, protocol_of, with_crash
 from ..model import Clock, HoldfastError, Misused, NotFound, Refused, new_session_id, redacted
 from ..model.jsonrpc import INTERRUPTED, Message, error_answer, id_from_json, one_line, raw_member
 from ..runtime import Periodic, spawn
@@ -374,7 +374,9 @@ class Host:
         protocol = protocol_of(answer)
         if protocol is None:
             return False
-        live.handshake = msgspec.structs.replace(live.handshake, protocol=protocol)
+        live.handshake = msgspec.structs.replace(
+            live.handshake, protocol=protocol, capabilities=capabilities_of(answer)
+        )
         metadata = {KEY: _as_dict(live.handshake)}
         await self._sessions.create(metadata, id=live.id, owner=live.principal, timeout=live.timeout, term=self.term)
         self._live[live.id] = live

@@ -22,11 +22,11 @@ from ..model.jsonrpc import (
     notification,
     one_line,
     parse,
-    with_id,
 )
 from ..runtime import spawn
 from ..stores.contract import Entry, Kind
 from .held import Held
+from .questions import Questions
 from .rules import PRIMED_SINCE, route
 from .sse import session_tag, unnumbered
 from .streams import Journaler, Outlet, Stream
@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 STANDALONE: Final = "0"
 CALLS_MAX: Final = 1000
 CANCEL_GRACE_S: Final = 5.0
+CANCELLED: Final = "notifications/cancelled"
+PING: Final = "ping"
+PASSING: Final = frozenset({PING, CANCELLED})
 
 
 class Call:
@@ -106,9 +109,9 @@ class LiveSession:
         self.streams: dict[str, Stream] = {}
         self._tokens: dict[RequestId, Call] = {}
         self._held = Held()
+        self._questions = Questions(owner.term)
         self._owner = owner
         self._streams_opened = 0
-        self._workers_lost = 0
         self._idle: asyncio.Future[None] | None = None
 
     @property
@@ -139,8 +142,9 @@ class LiveSession:
         assert request_id is not None
         if request_id in self.calls:
             raise Misused(f"a request with the id {request_id!r} is in flight; use each id once")
-        if len(self.calls) >= CALLS_MAX or self.upstream.full:
+        if len(self.calls) >= CALLS_MAX:
             raise Refused("too many requests of this session are in flight; wait for answers", wait_s=1.0)
+        self.check_room(message)
         call = Call(message, body, asyncio.get_running_loop().create_future())
         token = _token(message)
         if token is not None:
@@ -203,30 +207,40 @@ class LiveSession:
                 self._emit(stream, Kind.MESSAGE, frame)
 
     async def answer(self, message: Message, body: bytes) -> None:
-        """Pass the client's answer to a question of the server; drop it when the process that asked is gone."""
-        asker, _, raw_id = str(message.id).partition(":")
-        if asker != self._asker or not raw_id:
+        """Pass the client's answer to a question of the server; drop it when nobody waits for it any more."""
+        self.check_room(message)
+        answer = self._questions.answered(message, body)
+        if answer is None:
             _log.info("session %s: dropped an answer to a question nobody asks any more", redacted(self.id))
             return
         try:
-            asked_id = msgspec.json.decode(raw_id, type=int | str)
-        except msgspec.MsgspecError as error:
-            raise Misused(f"{message.id!r} is not the id of a question of this server") from error
-        try:
-            await self.deliver(with_id(body, asked_id))
+            await self.upstream.deliver(one_line(answer), first=True)
         except Unavailable as error:
             _log.info("session %s: whoever asked has ended before the answer came: %s", redacted(self.id), error)
 
-    async def deliver(self, body: bytes) -> None:
-        """Pass on a message that wants no answer; return once the keeper has it.
+    async def notify(self, message: Message, body: bytes) -> None:
+        """Pass on a notification; return once the keeper has it.
 
         Raises:
             Refused: The server does not read what it was sent.
             Unavailable: No server runs, or it ended before.
         """
-        if self.upstream.full:
-            raise Refused("the server of this session does not read what it was sent; try again", wait_s=1.0)
+        self.check_room(message)
         await self.upstream.deliver(one_line(body))
+        if message.method == CANCELLED and message.params is not None:
+            self._cancelled(message.params.request_id)
+
+    def check_room(self, message: Message) -> None:
+        """Refuse a message while its server does not read what it was sent.
+
+        Answers, pings and cancellations pass as long as anything does: they are what may set the server going again.
+
+        Raises:
+            Refused: There is no room.
+        """
+        upstream = self.upstream
+        if upstream.full and (upstream.jammed or not (message.is_answer or message.method in PASSING)):
+            raise Refused("the server of this session does not read what it was sent; try again", wait_s=1.0)
 
     # -- what the server says
 
@@ -249,21 +263,11 @@ class LiveSession:
 
     def lost(self, ended: Exit) -> None:
         """Record that the server ended by itself, then answer everything that was in flight."""
-        self._workers_lost += 1
+        self._questions.lost()
         calls = list(self.calls.values())
         self.calls.clear()  # what the next worker says is none of their business
         self._tokens.clear()
         spawn(self._interrupt_by_crash(ended, calls), name="answer what a crash interrupted")
-
-    def cancelled(self, request_id: RequestId | None) -> None:
-        """Give the server a moment to answer a call that the client has cancelled, then answer it with an error.
-
-        A server need not answer it (MCP 2025-11-25, "Cancellation"), and a call without an answer has no end.
-        """
-        call = self.calls.get(request_id) if request_id is not None else None
-        if call is not None:
-            answer = error_answer(request_id, INTERRUPTED, "cancelled by the client")
-            self._set_timer(call, CANCEL_GRACE_S, answer)
 
     def interrupt(self, why: str) -> None:
         """Answer every call in flight with an error, in the order they came."""
@@ -275,6 +279,16 @@ class LiveSession:
             if stream.outlet is not None:
                 stream.outlet.close(last_words)
                 stream.outlet = None
+
+    def _cancelled(self, request_id: RequestId | None) -> None:
+        """Give the server a moment to answer a call that the client has cancelled, then answer it with an error.
+
+        A server need not answer it (MCP 2025-11-25, "Cancellation"), and a call without an answer has no end.
+        """
+        call = self.calls.get(request_id) if request_id is not None else None
+        if call is not None:
+            answer = error_answer(request_id, INTERRUPTED, "cancelled by the client")
+            self._set_timer(call, CANCEL_GRACE_S, answer)
 
     def _bound(self, call: Call) -> None:
         """Answer a call in flight with an error once it takes longer than any may, and tell its server."""
@@ -292,13 +306,8 @@ class LiveSession:
     def _time_out(self, call: Call, answer: bytes, notify: str | None) -> None:
         if notify is not None and not call.finished:
             params = {"requestId": call.message.id, "reason": notify}
-            self.upstream.send(notification("notifications/cancelled", params))
+            self.upstream.send(notification(CANCELLED, params))
         self._finish(call, answer)
-
-    @property
-    def _asker(self) -> str:
-        """What the ids of the server's questions begin with, so that no answer ever reaches a successor's question."""
-        return f"{self._owner.term}.{self._workers_lost}"
 
     async def _interrupt_by_crash(self, ended: Exit, calls: list[Call]) -> None:
         try:
@@ -320,10 +329,17 @@ class LiveSession:
             self._finish(call, frame)
 
     def _said(self, message: Message, frame: bytes) -> None:
-        method = message.method or ""
+        method, params = message.method or "", message.params
+        seen: bytes | None = frame
         if message.id is not None:
-            frame = with_id(frame, f"{self._asker}:{msgspec.json.encode(message.id).decode()}")
-        token = message.params.progress_token if message.params is not None else None
+            seen = self._questions.ask(message.id, frame)
+        elif method == CANCELLED:
+            seen = self._questions.withdraw(None if params is None else params.request_id, frame)
+        if seen is None:
+            self._refuse_question(message.id, "too many questions wait for an answer")
+            return
+        frame = seen
+        token = params.progress_token if params is not None else None
         standalone = self.streams.get(STANDALONE)
         listening = standalone is not None and standalone.outlet is not None
         target = route(method, token, self._tokens, self.calls.values(), listening)
@@ -339,8 +355,12 @@ class LiveSession:
 
     def _hold(self, message: Message, frame: bytes) -> None:
         for asked_id in self._held.add(frame, message.id):
-            why = "nobody listens, and more is held for whoever will than may be"
-            self.upstream.send(error_answer(asked_id, UNAVAILABLE, why))
+            self._questions.drop(asked_id)
+            self._refuse_question(asked_id, "nobody listens, and more is held for whoever will than may be")
+
+    def _refuse_question(self, asked_id: RequestId | None, why: str) -> None:
+        if asked_id is not None:
+            self.upstream.send(error_answer(asked_id, UNAVAILABLE, why), first=True)
 
     async def _remember_then_finish(self, call: Call, change: Change, frame: bytes) -> None:
         try:

@@ -1,0 +1,304 @@
+"""Calls, questions and streams of one session, with a server in this process that says what each test plans."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
+from holdfast.stores import MemoryStore
+from holdfast.transport.held import HELD_BYTES_MAX, HELD_MAX, Held
+from holdfast.transport.host import HostSettings
+from holdfast.transport.pipeline import Edge
+from holdfast.transport.questions import ASKED_MAX, Questions
+from holdfast.transport.rules import BATCH_MAX
+from tests.gateway.workers import PlannedWorker, PlannedWorkers
+from tests.kit import eventually_async
+
+from .edges import Answered, ask, edge_on
+
+
+class Server:
+    """A session's server: answers what `answering` says, and says what the test has it say."""
+
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
+        self.answering = True
+        self.workers = PlannedWorkers(self._plan)
+
+    def _plan(self, worker: PlannedWorker, message: dict[str, Any]) -> None:
+        if message.get("method") == "initialize":
+            worker.answer(message, {"protocolVersion": self.protocol})
+        elif "id" in message and "method" in message and (self.answering or message["method"] == "ping"):
+            worker.answer(message, {"method": message["method"]})
+
+    @property
+    def heard(self) -> list[dict[str, Any]]:
+        return self.workers.made[-1].heard
+
+    def say(self, **message: Any) -> None:
+        self.workers.made[-1].say({"jsonrpc": "2.0", **message})
+
+
+@asynccontextmanager
+async def served(
+    tmp_path: Path, protocol: str = "2025-11-25", **settings: Any
+) -> AsyncIterator[tuple[Server, Edge, str]]:
+    server = Server(protocol)
+    upstreams = StdioUpstreams(server.workers, StdioSettings())
+    async with edge_on(MemoryStore(), tmp_path, upstreams, **settings) as (edge, session):
+        yield server, edge, session
+
+
+def request(request_id: Any, method: str = "tools/list", **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+
+
+def events(answered: Answered) -> list[dict[str, Any]]:
+    """The messages of a stream, without its opening and its comments."""
+    lines = [line[6:] for line in answered.body.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(line) for line in lines]
+
+
+def last_id(answered: Answered) -> str:
+    return [line[4:] for line in answered.body.decode().splitlines() if line.startswith("id: ")][-1]
+
+
+async def say(edge: Edge, session: str, message: Any, verb: str = "POST", **headers: str) -> Answered:
+    body = message if isinstance(message, bytes) else json.dumps(message).encode()
+    return await ask(edge, verb, body, mcp_session_id=session, **headers)
+
+
+# -- batches (2025-03-26)
+
+
+async def test_a_batch_is_answered_as_one(tmp_path: Path) -> None:
+    """R-MCP-1: requests, a notification and an answer in one body, as protocol 2025-03-26 has it."""
+    async with served(tmp_path, "2025-03-26") as (server, edge, session):
+        note = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}
+        answered = await say(edge, session, [request(1), note, request("1", "prompts/list")])
+        assert answered.status == 200
+        assert answered.headers[b"content-type"] == b"application/json"
+        found = {(type(one["id"]), one["id"]): one["result"]["method"] for one in json.loads(answered.body)}
+        assert found == {(int, 1): "tools/list", (str, "1"): "prompts/list"}
+        assert [one.get("method") for one in server.heard[-3:]] == ["tools/list", note["method"], "prompts/list"]
+        assert (await say(edge, session, [note, note])).status == 202
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        b"[]",
+        b"[",
+        b"[1]",
+        b'[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":1,"method":"ping"}]',
+        b'[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"1.0","id":2,"method":"ping"}]',
+        b'[{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}]',
+        b"[%s]" % b",".join([b'{"jsonrpc":"2.0","method":"x"}'] * (BATCH_MAX + 1)),
+    ],
+)
+async def test_a_batch_with_one_bad_message_is_refused_whole(tmp_path: Path, batch: bytes) -> None:
+    async with served(tmp_path, "2025-03-26") as (server, edge, session):
+        before = len(server.heard)
+        assert (await say(edge, session, batch)).status == 400
+        assert len(server.heard) == before, "nothing of it was passed on"
+        assert (await say(edge, session, request(1))).status == 200, "no id of it is taken"
+
+
+@pytest.mark.parametrize("protocol", ["2025-06-18", "2025-11-25"])
+async def test_later_protocols_have_no_batches(tmp_path: Path, protocol: str) -> None:
+    async with served(tmp_path, protocol) as (_, edge, session):
+        refused = await say(edge, session, [request(1)])
+        assert (refused.status, b"one message a request" in refused.body) == (400, True)
+
+
+# -- polling, timeouts, signs of life
+
+
+async def test_a_client_that_is_sent_away_comes_back_and_loses_nothing(tmp_path: Path) -> None:
+    """SEP-1699: the connection ends with `retry`; progress and the answer come over later ones."""
+    async with served(tmp_path, answer="stream", poll_after_s=0.01) as (server, edge, session):
+        server.answering = False
+        first = await say(edge, session, request(1, _meta={"progressToken": "p"}))
+        assert (first.status, events(first)) == (200, [])
+        assert first.body.endswith(b"retry: 2000\n\n")
+        server.say(method="notifications/progress", params={"progressToken": "p", "progress": 1})
+        second = await say(edge, session, b"", "GET", last_event_id=last_id(first))
+        assert [one["method"] for one in events(second)] == ["notifications/progress"]
+        server.say(id=1, result={"done": True})
+        third = await say(edge, session, b"", "GET", last_event_id=last_id(second))
+        assert [one["id"] for one in events(third)] == [1]
+
+
+async def test_only_clients_that_know_of_polling_are_sent_away(tmp_path: Path) -> None:
+    for number, (protocol, sent_away) in enumerate((("2025-06-18", False), ("2025-11-25", True))):
+        (tmp_path / str(number)).mkdir()
+        async with served(tmp_path / str(number), protocol, answer="stream", poll_after_s=0.0) as (
+            server,
+            edge,
+            session,
+        ):
+            server.answering = False
+            calling = asyncio.ensure_future(say(edge, session, request(1)))
+            await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+            if sent_away:
+                assert events(await calling) == []
+            server.say(id=1, result={})
+            assert sent_away or [one["id"] for one in events(await calling)] == [1]
+
+
+async def test_only_clients_that_know_of_it_get_an_event_without_a_message(tmp_path: Path) -> None:
+    """An earlier client would take it for a message that cannot be read."""
+    for number, (protocol, primed) in enumerate((("2025-06-18", False), ("2025-11-25", True))):
+        (tmp_path / str(number)).mkdir()
+        async with served(tmp_path / str(number), protocol, answer="stream") as (_, edge, session):
+            answered = await say(edge, session, request(1))
+            assert (b"data:\n" in answered.body, len(events(answered))) == (primed, 1)
+
+
+@pytest.mark.parametrize("answer", ["json", "stream"])
+async def test_a_request_without_an_answer_ends_with_an_error_and_its_server_is_told(
+    tmp_path: Path, answer: str
+) -> None:
+    bounds = HostSettings(request_timeout_s=0.01)
+    async with served(tmp_path, answer=answer, bounds=bounds) as (server, edge, session):
+        server.answering = False
+        answered = await say(edge, session, request(7))
+        found = events(answered) if answer == "stream" else [json.loads(answered.body)]
+        assert [(one["id"], one["error"]["code"]) for one in found] == [(7, -32050)]
+        told = server.heard[-1]
+        assert (told["method"], told["params"]["requestId"]) == ("notifications/cancelled", 7)
+        server.say(id=7, result={"too": "late"})
+        server.answering = True
+        assert (await say(edge, session, request(7), accept="application/json, text/event-stream")).status == 200
+
+
+async def test_an_open_stream_shows_signs_of_life(tmp_path: Path) -> None:
+    async with served(tmp_path, answer="stream") as (server, edge, session):
+        server.answering = False
+        calling = asyncio.ensure_future(say(edge, session, request(1)))
+        await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+        await eventually_async(lambda: bool(edge._host._live[session].streams))
+        (outlet,) = [stream.outlet for stream in edge._host._live[session].streams.values()]
+        assert outlet is not None
+        await edge._host.journaler.flushed()
+        await eventually_async(lambda: not outlet._items)
+        await edge._host.beat()
+        await eventually_async(lambda: not outlet._items)
+        server.say(id=1, result={})
+        assert b"\n:\n\n" in (await calling).body
+
+
+# -- what the server asks
+
+
+async def test_an_answer_reaches_the_server_once_and_first(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, edge, session):
+        server.answering = False
+        calling = asyncio.ensure_future(say(edge, session, request(1)))
+        await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+        server.say(id=5, method="roots/list")
+        server.say(id="5", method="elicitation/create", params={})
+        server.say(id=1, result={})
+        asked = {one["method"]: one["id"] for one in events(await calling) if "method" in one}
+        for _ in range(2):
+            answer = {"jsonrpc": "2.0", "id": asked["elicitation/create"], "result": {"action": "accept"}}
+            assert (await say(edge, session, answer)).status == 202
+        assert [one["id"] for one in server.heard if "result" in one] == ["5"], "the second answer is dropped"
+
+
+async def test_a_question_that_is_withdrawn_is_withdrawn_under_the_id_the_client_knows(tmp_path: Path) -> None:
+    """MCP 2025-11-25, "Cancellation": either side may cancel what it has asked."""
+    async with served(tmp_path) as (server, edge, session):
+        server.answering = False
+        calling = asyncio.ensure_future(say(edge, session, request(1)))
+        await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+        server.say(id=5, method="roots/list")
+        for asked_id in (5, 6, "5"):
+            server.say(method="notifications/cancelled", params={"requestId": asked_id, "reason": "enough"})
+        server.say(id=1, result={})
+        question, withdrawn, _ = events(await calling)
+        assert withdrawn["params"] == {"requestId": question["id"], "reason": "enough"}
+        late = {"jsonrpc": "2.0", "id": question["id"], "result": {}}
+        assert (await say(edge, session, late)).status == 202
+        assert not [one for one in server.heard if "result" in one]
+
+
+async def test_what_nobody_listens_to_is_held_bounded_and_the_rest_is_told(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, edge, session):
+        server.say(id=0, method="roots/list")
+        for number in range(HELD_MAX + 5):
+            server.say(method="notifications/resources/updated", params={"uri": f"u:{number}"})
+        refused = [one for one in server.heard if one.get("id") == 0 and "error" in one]
+        assert [one["error"]["code"] for one in refused] == [-32052], "the server does not wait for ever"
+        listening = asyncio.ensure_future(say(edge, session, b"", "GET"))
+        stream = edge._host._live[session].streams
+        await eventually_async(lambda: "0" in stream and stream["0"].next_seq == HELD_MAX + 2)
+        await edge._host.journaler.flushed()
+        edge._host._live[session].close_streams(b"")
+        warning, *rest = events(await listening)
+        assert warning["params"]["data"]["lost"] == 6
+        assert [one["params"]["uri"] for one in rest] == [f"u:{number}" for number in range(5, HELD_MAX + 5)]
+
+
+def test_what_is_held_is_bounded_in_bytes_too() -> None:
+    held = Held()
+    assert held.add(b"x" * (HELD_BYTES_MAX + 1), 1) == [], "one message alone may be as long as any"
+    assert held.add(b"y", 2) == [1]
+    assert held.release()[1:] == [b"y"]
+    assert held.release() == []
+
+
+def test_questions_are_bounded() -> None:
+    questions = Questions(1)
+    frame = b'{"jsonrpc":"2.0","id":0,"method":"roots/list"}'
+    assert all(questions.ask(number, frame) for number in range(ASKED_MAX))
+    assert questions.ask("one more", frame) is None
+    questions.lost()
+    assert questions.ask("one more", frame) is not None
+
+
+# -- what passes while a server does not read
+
+
+async def test_answers_pings_and_cancellations_pass_when_nothing_else_does(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, edge, session):
+        server.answering = False
+        calling = asyncio.ensure_future(say(edge, session, request(1)))
+        await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+        worker = server.workers.made[-1]
+        worker.full = True
+        assert (await say(edge, session, request(2, "ping"))).status == 200
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+        assert (await say(edge, session, cancel)).status == 202
+        assert (await say(edge, session, request(3))).status == 503
+        worker.jammed = True
+        assert (await say(edge, session, request(4, "ping"))).status == 503
+        server.say(id=1, result={})
+        assert (await calling).status == 200
+
+
+# -- newer clients
+
+
+@pytest.mark.parametrize(
+    ("version", "method"), [("2026-07-28", "server/discover"), (None, "server/discover"), ("2026-07-28", "tools/list")]
+)
+@pytest.mark.parametrize("session", [None, "unknown"])
+async def test_a_client_of_a_later_protocol_is_told_what_is_spoken_here(
+    tmp_path: Path, version: str | None, method: str, session: str | None
+) -> None:
+    """R-MCP-1: before any look at the session, so that it falls back to initialize."""
+    async with served(tmp_path) as (_, edge, _):
+        headers = {"mcp_protocol_version": version} if version else {}
+        headers |= {"mcp_session_id": session} if session else {}
+        refused = await ask(edge, "POST", json.dumps(request(1, method)).encode(), **headers)
+        error = json.loads(refused.body)["error"]
+        assert (refused.status, error["code"]) == (400, -32022)
+        assert error["data"]["supported"] == ["2025-03-26", "2025-06-18", "2025-11-25"]
