@@ -2,19 +2,26 @@
 
 Only `id`, `method`, what names a request inside `params`, and whether there is a result or an error are decoded; all
 else is checked to be JSON and skipped. Source: JSON-RPC 2.0; MCP 2025-11-25, "Base protocol".
+
+Invariant: what a client sent is passed on only if every reader must read it as it was read here. Readers differ in
+which of two members of one name they take, and in whether they take `ID` for `id`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 
 from .errors import Misused
+from .json_bounds import check_bounds
 
 RequestId: TypeAlias = int | str
 
 ID_MAX: Final = 2**53 - 1  # JavaScript clients round larger numbers
+
+_NEWLINE: Final = ord("\n")
+_RETURN: Final = ord("\r")
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -23,6 +30,14 @@ SESSION_NOT_FOUND: Final = -32001
 INTERRUPTED: Final = -32050
 GAP: Final = -32051
 UNAVAILABLE: Final = -32052
+
+
+WORDS_MAX: Final = 200
+MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_HINTS: Final = {
+    "$.jsonrpc": '; send "jsonrpc":"2.0"',
+    "$.id": f"; ids are strings or integers within ±{ID_MAX}, since some clients round larger ones",
+}
 
 
 class Meta(msgspec.Struct, gc=False):
@@ -39,10 +54,10 @@ class Params(msgspec.Struct, gc=False, rename="camel"):
     request_id: RequestId | None = None
 
 
-class Message(msgspec.Struct, gc=False):
+class Message(msgspec.Struct, gc=False, omit_defaults=True):
     """One JSON-RPC message: a request, a notification (no id) or an answer (no method)."""
 
-    jsonrpc: str
+    jsonrpc: Literal["2.0"]
     id: RequestId | None = None
     method: str | None = None
     params: Params | None = None
@@ -60,37 +75,130 @@ class Message(msgspec.Struct, gc=False):
         return self.method is None
 
 
-_decoder: Final = msgspec.json.Decoder(Message)
+class _Sent(Message, gc=False, omit_defaults=True):
+    """What a client sent, with `params` still as they came."""
+
+    id: Annotated[int, msgspec.Meta(ge=-ID_MAX, le=ID_MAX)] | str | None = None
+    params: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]  # `parse_bounded` decodes them
+
+
+class NotJson(Misused):
+    """It is not JSON in UTF-8."""
+
+
+_frames: Final = msgspec.json.Decoder(Message)
+_sent: Final = msgspec.json.Decoder(_Sent)
+_params: Final = msgspec.json.Decoder(Params | None)
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def parse(body: bytes) -> Message:
-    """Decode one message.
+    """Decode one message of a client, and check that its server will read the same.
 
     Raises:
-        Misused: It is not JSON in UTF-8, or not one JSON-RPC 2.0 message; the sentence says what is wrong.
+        NotJson: It is not JSON in UTF-8; the sentence says where.
+        Misused: It is not one JSON-RPC 2.0 message, can be read in two ways, nests too deep, or holds too long a
+            number; the sentence says which.
     """
+    check_bounds(body)
+    return parse_bounded(body)
+
+
+def parse_bounded(body: bytes) -> Message:
+    """Do as `parse` does with a body that has passed `json_bounds`."""
     try:
         if not body.isascii():
             body.decode()  # skipped strings are not checked by the decoder
-        message = _decoder.decode(body)
+        sent = _sent.decode(body)
+        if len(_encode(sent)) != len(body):  # else there is no room for anything that was not read
+            _check_members(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Misused(f"not one JSON-RPC 2.0 message: {error}") from error
-    if message.jsonrpc != "2.0":
-        raise Misused('"jsonrpc" must be "2.0"')
-    if message.method is None and message.result is msgspec.UNSET and message.error is msgspec.UNSET:
-        raise Misused("neither a method nor a result nor an error: send a request, a notification or an answer")
-    if isinstance(message.id, int) and abs(message.id) > ID_MAX:
-        raise Misused(f"ids are strings or integers within ±{ID_MAX}; larger ones are rounded by some clients")
+        raise _refusal(error) from error
+    params, message = sent.params, cast(Message, sent)
+    try:
+        message.params = None if params is msgspec.UNSET else _params.decode(params)
+    except msgspec.ValidationError as error:
+        raise Misused(f"not one JSON-RPC 2.0 message: in its params: {error}") from error
+    if message.id is None and params is not msgspec.UNSET:
+        _members_once(bytes(params))  # they may name a request: both sides must end the same one
+    if message.method is None or message.result is not message.error:
+        _check_kind(message)
     return message
+
+
+def parse_frame(frame: bytes) -> Message:
+    """Decode one message of a server. What is odd but clear is let through: its client would else wait for ever.
+
+    Raises:
+        NotJson: It is not JSON in UTF-8.
+        Misused: It is not one JSON-RPC 2.0 message.
+    """
+    try:
+        if not frame.isascii():
+            frame.decode()
+        message = _frames.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(error) from error
+    if message.method is None and message.result is msgspec.UNSET and message.error is msgspec.UNSET:
+        raise Misused("neither a method nor a result nor an error")
+    return message
+
+
+def _check_members(body: bytes) -> None:
+    """Check a message that is spelled in an unusual way: each member stands there once, under its plain name.
+
+    Raises:
+        Misused: One does not.
+    """
+    members = _members_once(body)
+    for name in members.keys() - MEMBERS:
+        if name.casefold() in MEMBERS:
+            raise Misused(f"{name!r} is no member of a JSON-RPC message; write {name.casefold()!r}")
+    if "method" in members and bytes(members.get("id", b"")) == b"null":
+        raise Misused('"id" is null; send a string or an integer, or leave it out of a notification')
+
+
+def _members_once(text: bytes) -> dict[str, msgspec.Raw]:
+    """Return the members of an object, each of which stands there once."""
+    compact = msgspec.json.format(text, indent=-1)
+    members: dict[str, msgspec.Raw] = _members.decode(compact) or {}
+    if members and len(_encode(members)) != len(compact):
+        raise Misused("a name stands twice in one object, or is spelled with escapes; send each once, plainly")
+    return members
+
+
+def _check_kind(message: Message) -> None:
+    has_result, has_error = message.result is not msgspec.UNSET, message.error is not msgspec.UNSET
+    if message.method is None:
+        if has_result == has_error:
+            raise Misused("send a method, or a result, or an error: one of them makes a request, or an answer")
+        if has_result and message.id is None:
+            raise Misused('an answer needs the "id" of what it answers')
+    elif has_result or has_error:
+        raise Misused("a message with a method has no result and no error; send a request or an answer")
+
+
+def _refusal(error: Exception) -> Misused:
+    said = str(error)[:WORDS_MAX]
+    if isinstance(error, msgspec.ValidationError):
+        hints = (hint for path, hint in _HINTS.items() if f"`{path}" in str(error))
+        return Misused(f"not one JSON-RPC 2.0 message: {said}{next(hints, '')}")
+    if isinstance(error, RecursionError):
+        return Misused("JSON nested too deep; send flatter arguments")
+    return NotJson(f"not JSON in UTF-8: {said}")
 
 
 def one_line(body: bytes) -> bytes:
     """Return `body` fit for stdio, where a newline ends a message.
 
-    In valid JSON a line break can only stand between tokens, so a space means the same.
+    In valid JSON a line break can only stand between tokens, so a space means the same. The separators U+2028 and
+    U+2029 can only stand in strings, where an escape does; the line reader of Node.js takes them for line breaks.
     """
-    if b"\n" in body or b"\r" in body:
-        return body.replace(b"\r", b" ").replace(b"\n", b" ")
+    if _NEWLINE in body or _RETURN in body:  # numbers, since those are found much faster than bytes
+        body = body.replace(b"\r", b" ").replace(b"\n", b" ")
+    if not body.isascii():
+        body = body.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return body
 
 
