@@ -22,7 +22,7 @@ from .asgi import Exchange, Push, Receive, Scope, Send
 from .door import METHODS, Door, DoorSettings
 from .host import Host
 from .listen import Listening
-from .live import Call, LiveSession
+from .live import PING, Call, LiveSession
 from .patience import Patience
 from .problems import Problem
 from .public import PublicPages
@@ -144,7 +144,7 @@ class Edge:
         await self._ready_for(live, message)
         call = live.begin(message, body)
         self._bound_wait(live, call)
-        live.upstream.send(one_line(body))
+        live.upstream.send(one_line(body), first=message.method == PING)
         answer = await call.waiter
         if isinstance(answer, Stream):
             await self._carry(exchange, live, answer)
@@ -192,9 +192,7 @@ class Edge:
         await self._host.ready(live)
         if message.method == "notifications/initialized":
             await self._host.initialized(live)
-        await live.deliver(body)
-        if message.method == "notifications/cancelled" and message.params is not None:
-            live.cancelled(message.params.request_id)
+        await live.notify(message, body)
 
     async def _batch(self, exchange: Exchange, body: bytes) -> None:
         """Take several messages at once, as protocol 2025-03-26 has it, and answer them together.
