@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ..model import HoldfastError, Misused, Refused, Unavailable
-from ..model.jsonrpc import RequestId, parse, request
+from ..model.jsonrpc import RequestId, parse_frame, request
 from ..runtime import shielded, spawn
 from .contract import Changed, Exit, Handshake, Worker, Workers
 from .rules import capabilities_of, how_it_ended, protocol_of, replay, retry_delay_s, what_changed
@@ -202,7 +202,7 @@ class StdioUpstream:
 
     def _is_expected(self, frame: bytes) -> bool:
         try:
-            message = parse(frame)
+            message = parse_frame(frame)
         except Misused:
             return False
         if not message.is_answer or message.id not in self._expected:

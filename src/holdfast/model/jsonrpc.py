@@ -44,6 +44,7 @@ class Meta(msgspec.Struct, gc=False):
     """`params._meta`, as far as it routes."""
 
     progress_token: RequestId | None = msgspec.field(default=None, name="progressToken")
+    protocol: Any = msgspec.field(default=None, name="io.modelcontextprotocol/protocolVersion")
 
 
 class Params(msgspec.Struct, gc=False, rename="camel"):

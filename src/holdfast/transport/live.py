@@ -21,7 +21,7 @@ from ..model.jsonrpc import (
     error_answer,
     notification,
     one_line,
-    parse,
+    parse_frame,
 )
 from ..runtime import spawn
 from ..stores.contract import Entry, Kind
@@ -247,7 +247,7 @@ class LiveSession:
     def heard(self, frame: bytes) -> None:
         """Send one message of the server to the stream it belongs to."""
         try:
-            message = parse(frame)
+            message = parse_frame(frame)
         except Misused as error:
             _log.warning(
                 "session %s: its MCP server wrote to stdout what is no message (logs go to stderr): %s",

@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import Final
 
 from ..model import Conflict, Corrupt, HoldfastError, Misused, Moved, NotFound, Refused, Unauthenticated, Unavailable
-from ..model.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, SESSION_NOT_FOUND, UNAVAILABLE, RequestId, error_answer
+from ..model.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    SESSION_NOT_FOUND,
+    UNAVAILABLE,
+    NotJson,
+    RequestId,
+    error_answer,
+)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -42,6 +51,7 @@ _TABLE: Final[dict[type[HoldfastError], tuple[int, int]]] = {
     Moved: (503, UNAVAILABLE),
     Unavailable: (503, UNAVAILABLE),
     Corrupt: (500, INTERNAL_ERROR),
+    NotJson: (400, PARSE_ERROR),
     Misused: (400, INVALID_REQUEST),
 }
 

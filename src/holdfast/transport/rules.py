@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from ..model import Misused
-from ..model.jsonrpc import RequestId
+from ..model.jsonrpc import NotJson, RequestId
 from ..sessions.rules import touch_delay_s
 from ..stores.contract import Entry
 
@@ -79,7 +79,7 @@ def split_batch(body: bytes) -> list[bytes]:
     try:
         parts = msgspec.json.decode(body, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise Misused(f"not a batch of JSON-RPC 2.0 messages: {error}") from error
+        raise NotJson(f"not a batch in JSON: {error}") from error
     if not 1 <= len(parts) <= BATCH_MAX:
         raise Misused(f"a batch of {len(parts)} messages; send 1 to {BATCH_MAX}")
     return [bytes(part) for part in parts]
