@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from . import kit
 def pytest_configure() -> None:
     # Inherited by everything a test starts, so that its processes are never taken for somebody else's.
     os.environ[kit.TEST_RUN_VARIABLE] = secrets.token_hex(8)
+    # A shell starts what runs in its background with SIGINT ignored, and every process a test starts would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -31,13 +34,13 @@ def require() -> Callable[[str], str]:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_processes_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fail a module that leaves a keeper, server or worker of its own behind for more than five seconds.
+    """Fail a module that leaves a keeper, server or worker of its own behind for good.
 
     A module rather than a test, because the tests of one may share a server.
     """
     token, folder = os.environ[kit.TEST_RUN_VARIABLE], Path(tmp_path_factory.getbasetemp())
     before = kit.leftovers(token, folder)
     yield
-    left = kit.wait_gone(kit.leftovers(token, folder) - before, within_s=5.0)
+    left = kit.wait_gone(kit.leftovers(token, folder) - before, within_s=60.0)
     if left:
         pytest.fail("left running: " + "; ".join(f"{process.pid} {process.command}" for process in sorted(left)))

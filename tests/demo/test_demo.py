@@ -62,8 +62,10 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signa
         assert process.stdout is not None
         while "same data directory" not in (line := process.stdout.readline()):
             assert line, process.communicate()
+        process.send_signal(signal.SIGSTOP)  # so that it goes no further while its processes are looked for
         started = " ".join(process.command for process in leftovers(os.environ[TEST_RUN_VARIABLE], tmp_path))
         process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
         out, err = process.communicate(timeout=60)
     assert " serve " in started
     assert "holdfast_keeper" in started

@@ -42,4 +42,4 @@ def no_strays(tmp_path: Path) -> Iterator[None]:
         left[:] = remaining(tmp_path)
         return not left
 
-    eventually(none_left, within_s=5.0)
+    eventually(none_left)

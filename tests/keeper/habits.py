@@ -25,11 +25,11 @@ class Heard:
         self.exits: list[Exit] = []
 
     async def frames_reach(self, count: int) -> None:
-        await eventually_async(lambda: len(self.frames) >= count or self.exits, within_s=30.0)
+        await eventually_async(lambda: len(self.frames) >= count or self.exits, within_s=120.0)
         assert len(self.frames) >= count, (self.frames, self.exits)
 
     async def exit(self) -> Exit:
-        await eventually_async(lambda: self.exits, within_s=15.0)
+        await eventually_async(lambda: self.exits)
         return self.exits[0]
 
 

@@ -68,6 +68,10 @@ class Reply:
         """Return all messages up to the end of the stream."""
         return [event.message for event in self.events() if event.message is not None]
 
+    def answer(self) -> Any:
+        """Return the answer to the request, whether it came as JSON or at the end of a stream."""
+        return self.messages()[-1] if self.is_stream else self.json()
+
     def close(self) -> None:
         self.connection.close()
 
@@ -81,7 +85,7 @@ class Reply:
 class McpClient:
     """Speaks Streamable HTTP to one session, or opens one."""
 
-    def __init__(self, port: int, session: str | None = None, *, path: str = "/mcp", timeout_s: float = 30.0) -> None:
+    def __init__(self, port: int, session: str | None = None, *, path: str = "/mcp", timeout_s: float = 120.0) -> None:
         self.port = port
         self.session = session
         self.path = path
@@ -147,8 +151,7 @@ class McpClient:
 
     def call(self, tool: str, **arguments: Any) -> Any:
         """Call a tool and return the text it answered, or the JSON-RPC error object."""
-        reply = self.request("tools/call", {"name": tool, "arguments": arguments})
-        answer = reply.messages()[-1] if reply.is_stream else reply.json()
+        answer = self.request("tools/call", {"name": tool, "arguments": arguments}).answer()
         if "error" in answer:
             return answer["error"]
         return answer["result"]["content"][0]["text"]

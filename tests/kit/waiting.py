@@ -16,7 +16,7 @@ import pytest
 _LOOK_EVERY_S: Final = 0.005
 
 
-def eventually(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
     """Return as soon as `condition()` is true; fail the test when it is not within `within_s` seconds."""
     end = time.monotonic() + within_s
     never = threading.Event()
@@ -26,7 +26,7 @@ def eventually(condition: Callable[[], object], *, within_s: float = 10.0) -> No
         never.wait(_LOOK_EVERY_S)
 
 
-async def eventually_async(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+async def eventually_async(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
     """Like `eventually`, and let the event loop go on meanwhile."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within_s

@@ -83,10 +83,18 @@ def sleep(request_id: Any, arguments: Arguments, token: Any) -> str:
     return "awake"
 
 
+def wait(request_id: Any, arguments: Arguments, token: Any) -> str:
+    """Answer when there is a file of this name in the folder."""
+    while not Path(arguments["name"]).exists():
+        time.sleep(0.005)
+    return "it is there"
+
+
 TOOLS: dict[str, Callable[[Any, Arguments, Any], str | None]] = {
     "echo": lambda _, arguments, __: str(arguments["text"]),
     "count": lambda *_: str(next(calls)),
     "sleep": sleep,
+    "wait": wait,
     "progress": progress,
     "crash": lambda _, arguments, __: os._exit(int(arguments.get("code", 7))),
     "log": log,

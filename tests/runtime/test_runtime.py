@@ -61,7 +61,7 @@ async def test_an_error_never_ends_a_periodic_and_stop_ends_it(caplog: pytest.Lo
     periodic = Periodic("sweep", act, interval_s=0)
     periodic.start()
     periodic.start()
-    await asyncio.wait_for(third.wait(), 5)
+    await asyncio.wait_for(third.wait(), 60)
     await periodic.stop()
     await periodic.stop()
     after = calls
@@ -82,7 +82,7 @@ async def test_a_stopped_periodic_can_be_started_again() -> None:
     await periodic.stop()
     assert not ran.is_set()
     periodic.start()
-    await asyncio.wait_for(ran.wait(), 5)
+    await asyncio.wait_for(ran.wait(), 60)
     await periodic.stop()
 
 
@@ -96,7 +96,7 @@ async def test_shielded_cleanup_ends_before_a_repeated_cancellation_is_raised() 
         ended = True
 
     async def act() -> None:
-        await shielded(cleanup(), within_s=5)
+        await shielded(cleanup(), within_s=60)
 
     task = spawn(act(), name="act")
     for _ in range(3):
@@ -116,9 +116,9 @@ async def test_shielded_returns_the_result_and_raises_the_error() -> None:
             raise KeyError("no")
         return 42
 
-    assert await shielded(answer(False), within_s=5) == 42
+    assert await shielded(answer(False), within_s=60) == 42
     with pytest.raises(KeyError):
-        await shielded(answer(True), within_s=5)
+        await shielded(answer(True), within_s=60)
 
 
 async def test_shielded_cleanup_is_bounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,9 +72,11 @@ def test_a_message_over_the_bound_is_refused(client: McpClient) -> None:
 
 
 def test_an_id_in_flight_is_not_used_twice(client: McpClient) -> None:
-    with client.request("tools/call", {"name": "sleep", "arguments": {"seconds": 0.5}}, id="twice") as first:
+    place = Path(client.call("where"))
+    with client.request("tools/call", {"name": "wait", "arguments": {"name": "go"}}, id="twice") as first:
         second = client.request("tools/call", {"name": "echo", "arguments": {"text": "a"}}, id="twice")
         assert second.status == 400
+        (place / "go").touch()
         assert first.messages()[-1]["id"] == "twice"
 
 
@@ -96,7 +99,7 @@ def test_pretty_printed_json_is_one_message(client: McpClient) -> None:
         "params": {"name": "echo", "arguments": {"text": "a"}},
     }
     reply = client.send("POST", json.dumps(message, indent=2).encode())
-    assert reply.json()["result"]["content"][0]["text"] == "a"
+    assert reply.answer()["result"]["content"][0]["text"] == "a"
 
 
 def test_the_answer_for_unknown_ids_is_always_the_same(client: McpClient) -> None:

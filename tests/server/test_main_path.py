@@ -52,9 +52,9 @@ def test_a_notification_is_accepted_without_a_body(served: Served) -> None:
     assert (reply.status, reply.json()) == (202, None)
 
 
-def test_a_quick_answer_is_one_piece_of_json(served: Served) -> None:
-    client = served.opened()
-    with client.request("tools/call", {"name": "echo", "arguments": {"text": "a"}}) as reply:
+def test_a_quick_answer_is_one_piece_of_json(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--stream-after", "10m", command=PROBE) as served:
+        reply = served.opened().request("tools/call", {"name": "echo", "arguments": {"text": "a"}})
         assert not reply.is_stream
         assert reply.json()["result"]["content"][0]["text"] == "a"
 
@@ -62,11 +62,13 @@ def test_a_quick_answer_is_one_piece_of_json(served: Served) -> None:
 def test_a_slow_answer_becomes_a_stream_that_can_be_resumed(served: Served) -> None:
     """R-MCP-1: an event with an id and empty data first."""
     client = served.opened()
-    with client.request("tools/call", {"name": "sleep", "arguments": {"seconds": 0.4}}) as reply:
+    place = Path(client.call("where"))
+    with client.request("tools/call", {"name": "wait", "arguments": {"name": "go"}}) as reply:
+        (place / "go").touch()
         first, *rest = list(reply.events())
     assert (first.message, first.retry_ms) == (None, 2000)
     assert first.id is not None
-    assert [event.message["result"]["content"][0]["text"] for event in rest] == ["awake"]
+    assert [event.message["result"]["content"][0]["text"] for event in rest] == ["it is there"]
     assert [event.message for event in client.get(first.id).events()] == [rest[0].message]
 
 
@@ -86,8 +88,7 @@ def test_calls_of_one_session_run_side_by_side(served: Served) -> None:
 
     def call(text: str) -> None:
         params = {"name": "echo", "arguments": {"text": text}}
-        reply = McpClient(served.port, client.session).request("tools/call", params, id=text)
-        answer = reply.messages()[-1] if reply.is_stream else reply.json()
+        answer = McpClient(served.port, client.session).request("tools/call", params, id=text).answer()
         answers[answer["id"]] = answer["result"]["content"][0]["text"]
 
     threads = [threading.Thread(target=call, args=(f"{number}",)) for number in range(8)]

@@ -58,11 +58,11 @@ def test_no_more_sessions_than_may_exist(tmp_path: Path) -> None:
 
 
 def test_sessions_that_expired_while_nobody_served_make_no_room_twice(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", "--max-sessions", "2", "--session-timeout", "1s", command=PROBE) as served:
+    with serving(tmp_path / "data", "--max-sessions", "2", "--session-timeout", "1h", command=PROBE) as served:
         served.opened(), served.opened()
         served.kill()
         with contextlib.closing(sqlite3.connect(served.data / "sessions.db")) as database:
-            database.execute("UPDATE sessions SET last_accessed = last_accessed - 1000")
+            database.execute("UPDATE sessions SET last_accessed = last_accessed - 10000")
             database.commit()
         served.start()
         served.opened(), served.opened()
@@ -102,7 +102,7 @@ def in_use(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 
 def holdfast(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "holdfast", *words], capture_output=True, text=True, cwd=cwd, timeout=30, check=False
+        [sys.executable, "-m", "holdfast", *words], capture_output=True, text=True, cwd=cwd, timeout=120, check=False
     )
 
 

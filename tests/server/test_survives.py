@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,13 +10,14 @@ import signal
 import sqlite3
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from holdfast.stores.sqlite import SqliteStore
 from tests.kit import PROBE, McpClient, Served, eventually, serving
 
 pytestmark = pytest.mark.slow
@@ -66,7 +68,7 @@ def test_a_worker_is_respawned_once_however_many_requests_race(served: Served) -
 
     def call(number: int) -> None:
         reply = McpClient(served.port, client.session).request("tools/call", call_params("pid"), id=f"r{number}")
-        answer = reply.messages()[-1] if reply.is_stream else reply.json()
+        answer = reply.answer()
         pids.append(answer["result"]["content"][0]["text"])
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(16)]
@@ -80,7 +82,7 @@ def test_a_worker_is_respawned_once_however_many_requests_race(served: Served) -
 
 def test_a_stream_resumes_after_the_server_was_killed_and_says_what_was_interrupted(served: Served) -> None:
     client = served.opened()
-    params = call_params("progress", "t", n=1000, pause=0.01)
+    params = call_params("progress", "t", n=100_000, pause=0.01)
     with client.request("tools/call", params, id="long") as reply:
         events = reply.events()
         seen = [next(events) for _ in range(6)]
@@ -99,7 +101,9 @@ def test_a_stream_resumes_after_the_server_was_killed_and_says_what_was_interrup
 
 def test_an_answer_in_the_journal_outlives_the_server(served: Served) -> None:
     client = served.opened()
-    with client.request("tools/call", call_params("sleep", seconds=0.3), id="s") as reply:
+    place = Path(client.call("where"))
+    with client.request("tools/call", call_params("wait", name="go"), id="s") as reply:
+        (place / "go").touch()
         opening, answer = list(reply.events())
     served.kill()
     served.start()
@@ -129,7 +133,7 @@ def test_a_crash_of_the_worker_alone_is_told_and_mended(served: Served) -> None:
 
 def test_a_crash_ends_a_stream_with_the_same_error(served: Served) -> None:
     client = served.opened()
-    with client.request("tools/call", call_params("progress", "t", n=1000, pause=0.01), id="p") as reply:
+    with client.request("tools/call", call_params("progress", "t", n=100_000, pause=0.01), id="p") as reply:
         events = reply.events()
         opening = next(events)
         next(events)
@@ -172,7 +176,7 @@ def test_five_crashes_in_a_minute_end_the_session(served: Served) -> None:
 def test_a_stop_lets_calls_finish_and_keeps_the_sessions(served: Served) -> None:
     client = served.opened()
     answers: list[Any] = []
-    with client.get() as stream, client.request("tools/call", call_params("sleep", seconds=1.0), id="s") as reply:
+    with client.get() as stream, client.request("tools/call", call_params("sleep", seconds=2.0), id="s") as reply:
         events = reply.events()
         assert next(events).message is None
         waiting = threading.Thread(target=lambda: answers.extend(event.message for event in events))
@@ -189,10 +193,10 @@ def test_a_stop_lets_calls_finish_and_keeps_the_sessions(served: Served) -> None
 
 def test_a_session_ends_when_unused_and_takes_its_worker_and_folder_along(tmp_path: Path) -> None:
     """R-MGR-3, R-STO-5: calls in flight and open streams count as use."""
-    with serving(tmp_path / "data", "--session-timeout", "1s", command=PROBE) as served:
+    with serving(tmp_path / "data", "--session-timeout", "3s", command=PROBE) as served:
         client = served.opened()
         place = Path(client.call("where"))
-        assert client.call("sleep", seconds=2.5) == "awake"
+        assert client.call("sleep", seconds=4.5) == "awake"
         listener = served.opened()
         with listener.get():
             eventually(lambda: not place.exists())
@@ -287,27 +291,43 @@ def test_a_call_that_is_cancelled_does_not_stay_for_ever(served: Served) -> None
     assert json.loads(client.call("heard"))[-2] == "notifications/cancelled"
 
 
-def test_a_crash_of_the_server_never_ends_a_session_early(tmp_path: Path) -> None:
-    """R-STO-5: uses that were not written yet are allowed for."""
-    with serving(tmp_path / "data", "--session-timeout", "2s", command=PROBE) as served:
+def last_use_on_record(served: Served) -> float:
+    with contextlib.closing(sqlite3.connect(served.data / "sessions.db")) as database:
+        (found,) = database.execute("SELECT last_accessed FROM sessions").fetchone()
+    return float(found)
+
+
+def test_a_crash_of_the_server_does_not_lose_the_uses_before_it(tmp_path: Path) -> None:
+    """R-STO-5: they are written while the session is used."""
+    with serving(tmp_path / "data", "--session-timeout", "100s", command=PROBE) as served:
         client = served.opened()
-        began = time.monotonic()
-        while time.monotonic() - began < 3:
-            assert client.call("echo", text="a") == "a"
+        opened_at = last_use_on_record(served)
+        eventually(lambda: client.call("echo", text="a") == "a" and last_use_on_record(served) > opened_at)
         served.kill()
+        assert last_use_on_record(served) > opened_at
         served.start()
         assert client.call("echo", text="b") == "b"
 
 
-def test_a_session_that_only_looks_expired_after_a_crash_keeps_its_folder(tmp_path: Path) -> None:
-    """R-STO-5: its last uses may not have been written."""
-    with serving(tmp_path / "data", "--session-timeout", "2s", command=PROBE) as served:
+async def make_idle(path: Path, session: str, idle_s: float) -> None:
+    """Have a record say that its session was made, and used last, so long ago."""
+    async with SqliteStore.open(path) as store:
+        record = await store.get(session)
+        assert record is not None
+        then = record.last_accessed - idle_s
+        await store.delete(session)
+        await store.put(replace(record, version=1, created_at=then, last_accessed=then), expect=0)
+
+
+def test_a_session_that_only_looks_expired_after_a_crash_goes_on(tmp_path: Path) -> None:
+    """R-STO-5: its last uses may not have been written, for as long as 30 s when the timeout is an hour."""
+    with serving(tmp_path / "data", "--session-timeout", "1h", command=PROBE) as served:
         client = served.opened()
         client.call("write", name="note", text="kept")
         place = Path(client.call("where"))
         served.kill()
-        expired_at = time.monotonic() + 2.2
-        eventually(lambda: time.monotonic() > expired_at)
+        assert client.session is not None
+        asyncio.run(make_idle(served.data / "sessions.db", client.session, 3600))
         served.start()
         served.opened()  # the folders have been looked through by now
         assert client.call("where") == str(place)
