@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .config import ServeSettings
 from .gateway.keeper import KeeperWorkers
 from .gateway.stdio import StdioUpstreams
-from .model import Misused, SystemClock
+from .identity.bearer import BearerTokens
+from .identity.contract import Authenticator, Verifier
+from .identity.proxy import ProxyHeader
+from .identity.rules import resource_metadata
+from .identity.tokens import TokenFile
+from .model import Clock, Misused, SystemClock
 from .runtime import shielded
 from .sessions import SessionManager
 from .stores.contract import Journal
@@ -19,6 +24,7 @@ from .stores.url import open_store
 from .transport.host import Host
 from .transport.pipeline import Edge
 from .transport.places import Places
+from .transport.public import PublicPages
 
 _log = logging.getLogger(__name__)
 
@@ -31,10 +37,14 @@ class Parts(NamedTuple):
 
 
 @asynccontextmanager
-async def assembled(settings: ServeSettings, places: Path) -> AsyncIterator[Parts]:
-    """Open the store, start the keeper, and put the edge on top; take it all down in reverse."""
+async def assembled(settings: ServeSettings, places: Path, base_url: str) -> AsyncIterator[Parts]:
+    """Open the store, start the keeper, and put the edge on top; take it all down in reverse.
+
+    `base_url` is the address of the server for clients.
+    """
     clock = SystemClock()
     async with (
+        _identified(settings, base_url, clock) as (authenticator, public),
         open_store(settings.store) as store,
         KeeperWorkers.open(settings.keeper, settings.data) as workers,
     ):
@@ -54,9 +64,37 @@ async def assembled(settings: ServeSettings, places: Path) -> AsyncIterator[Part
         )
         await host.start()
         try:
-            yield Parts(Edge(host, store, settings.edge), host)
+            yield Parts(Edge(host, store, settings.edge, authenticator, public), host)
         finally:
             try:
                 await shielded(host.stop(), within_s=30.0, name="stop the host")
             except TimeoutError as error:
                 _log.error("what is left is killed: %s", error)
+
+
+@asynccontextmanager
+async def _identified(
+    settings: ServeSettings, base_url: str, clock: Clock
+) -> AsyncIterator[tuple[Authenticator | None, PublicPages]]:
+    """Give whoever tells who asks, None when nobody has to say, and what clients may read about it beforehand."""
+    identity = settings.identity
+    if not identity.is_on:
+        yield None, PublicPages({})
+        return
+    if identity.proxy is not None:
+        yield ProxyHeader(identity.proxy), PublicPages({})
+        return
+    metadata_url: str | None = None
+    pages: dict[str, bytes] = {}
+    verifiers: list[Verifier] = []
+    async with AsyncExitStack() as stack:
+        if identity.tokens is not None:
+            verifiers.append(await stack.enter_async_context(TokenFile.open(identity.tokens)))
+        if identity.jwt is not None:
+            try:
+                from .identity.jwt import JwtVerifier
+            except ImportError as error:
+                raise Misused(f"{error.name} is not installed; install holdfast with its extra `jwt`") from error
+            verifiers.append(await stack.enter_async_context(JwtVerifier.open(identity.jwt, clock)))
+            metadata_url, pages = resource_metadata(base_url, settings.edge.path, identity.jwt.issuer)
+        yield BearerTokens(verifiers, metadata_url), PublicPages(pages)

@@ -47,6 +47,10 @@ def _run(words: list[str]) -> int:
     if options.command == "demo":
         from .demo import demo
 
+    if options.command == "token":
+        from .token import token
+
+        return token(options.name)
         return demo()
     flags = {option.name: vars(options)[option.name] for option in OPTIONS if option.name in vars(options)}
     from ..server.serve import serve
@@ -78,4 +82,6 @@ def _parsers() -> tuple[_Parser, _Parser]:
             help=option.help + default,
         )
     commands.add_parser("demo", help="watch a session live on while its server is killed and started again")
+    token_parser = commands.add_parser("token", help="make a token: its line for --token-file, and the token itself")
+    token_parser.add_argument("name", metavar="NAME", help="whose it is; sessions belong to the name, not to the token")
     return parser, serve_parser

@@ -6,8 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..identity.rules import ALGORITHMS
+from ..model.urls import secure_url
 from ..transport.door import allowed_host, allowed_origin
-from .values import choice, duration_s, frame_bytes, lifetime_s, plain, size_bytes, url_path, whole
+from .values import (
+    base_url,
+    choice,
+    duration_s,
+    frame_bytes,
+    header_name,
+    key_place,
+    lifetime_s,
+    network,
+    plain,
+    size_bytes,
+    url_path,
+    whole,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +46,19 @@ class Option:
 
 
 OPTIONS: Final = (
-    Option("host", "ADDRESS", plain, "127.0.0.1", "the address to listen on; only loopback, for there is no login yet"),
+    Option("host", "ADDRESS", plain, "127.0.0.1", "the address to listen on; others than loopback want a login"),
     Option("port", "N", whole(0, 65535), "8000", "the port to listen on; 0 takes a free one"),
     Option("path", "PATH", url_path, "/mcp", "the path of the MCP endpoint"),
     Option("allow-host", "HOST[:PORT]", allowed_host, None, "what clients may call this server; * for all", many=True),
     Option("allow-origin", "ORIGIN", allowed_origin, None, "a web page that may use it; * for all of them", many=True),
+    Option("public-url", "URL", base_url, None, "the address of this server for clients, without --path"),
+    Option("token-file", "FILE", plain, None, "who may use it: a file of lines that `holdfast token` makes"),
+    Option("jwt-issuer", "URL", secure_url, None, "who may use it: those with a JSON Web Token of this issuer"),
+    Option("jwt-audience", "TEXT", plain, None, "what the audience (aud) of such a token must be or include"),
+    Option("jwt-jwks", "URL-OR-FILE", key_place, None, "where the issuer's keys are [as its metadata say]"),
+    Option("jwt-algorithm", "NAME", choice(*ALGORITHMS), None, "what may sign [RS256, ES256 and EdDSA]", many=True),
+    Option("trust-header", "NAME", header_name, None, "who may use it: whom the proxy in front names in this header"),
+    Option("trust-proxy", "ADDRESS", network, None, "where that proxy is, as 10.0.0.0/8 [this machine]", many=True),
     Option("data", "DIR", plain, ".holdfast", "the data directory: sessions, their folders, logs; one server each"),
     Option("store", "URL", plain, None, "where sessions are kept [sqlite, in the data directory]"),
     Option("session-timeout", "TIME", lifetime_s, "1h", "a session ends when unused for so long; or never"),

@@ -11,10 +11,12 @@ from ..gateway.keeper import KeeperSettings
 from ..gateway.rules import passed_on
 from ..gateway.stdio import StdioSettings
 from ..model import Misused
+from ..model.urls import split_url
 from ..stores.contract import JournalBounds
 from ..transport.door import DoorSettings
 from ..transport.host import HostSettings
 from ..transport.pipeline import EdgeSettings
+from .identity import IdentitySettings, identity_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class ServeSettings:
     port: int
     data: Path
     store: str
+    identity: IdentitySettings
     edge: EdgeSettings
     sessions: HostSettings
     stdio: StdioSettings
@@ -39,6 +42,7 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
         port=values["port"],
         data=data,
         store=values["store"] or f"sqlite:///{data / 'sessions.db'}",
+        identity=identity_of(values),
         edge=EdgeSettings(
             path=values["path"],
             answer=values["answer"],
@@ -47,7 +51,7 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
             frame_bytes_max=values["max-frame"],
             door=DoorSettings(
                 bound=values["host"],
-                hosts=frozenset(values["allow-host"] or ()),
+                hosts=_hosts(values),
                 origins=frozenset(values["allow-origin"] or ()),
             ),
         ),
@@ -67,6 +71,12 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
             command=_from_here(command), env=_worker_env(values, environ), frame_bytes_max=values["max-frame"]
         ),
     )
+
+
+def _hosts(values: Mapping[str, Any]) -> frozenset[str]:
+    """Return what clients may call the server: what they are told to call it is among them."""
+    named = [] if values["public-url"] is None else [split_url(values["public-url"]).authority.lower()]
+    return frozenset([*(values["allow-host"] or ()), *named])
 
 
 def _from_here(command: Sequence[str]) -> tuple[str, ...]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeAlias
 
 from ..model import Misused
+from ..model.urls import secure_url, split_url
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -72,6 +77,33 @@ def url_path(text: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", text):
         raise Misused(f"{text!r} is not a URL path; write for example /mcp")
     return text
+
+
+def base_url(text: str) -> str:
+    """Return the address of a server without a slash at its end."""
+    if split_url(text).query:
+        raise Misused(f"{text!r} has a query; leave it out")
+    return text.rstrip("/")
+
+
+def key_place(text: str) -> str:
+    """Return a URL, or the full path of a file."""
+    return secure_url(text) if "://" in text else str(Path(plain(text)).absolute())
+
+
+def header_name(text: str) -> str:
+    """Return the name of an HTTP header in lower case."""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", text):
+        raise Misused(f"{text!r} is not the name of a header; write for example X-Forwarded-User")
+    return text.lower()
+
+
+def network(text: str) -> Network:
+    """Return the network that an address, or one with the length of its prefix, means."""
+    try:
+        return ipaddress.ip_network(text.strip())
+    except ValueError as error:
+        raise Misused(f"{text!r} is not an address or a network; write for example 10.1.2.3 or 10.0.0.0/8") from error
 
 
 def plain(text: str) -> str:

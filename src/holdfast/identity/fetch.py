@@ -8,10 +8,9 @@ import http.client
 import socket
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from ..model import Misused, Unavailable
-from .rules import checked_url
+from ..model.urls import secure_url, split_url
 
 BYTES_MAX: Final = 512 * 2**10
 WITHIN_S: Final = 5.0
@@ -25,7 +24,7 @@ async def fetched(url: str, *, within_s: float = WITHIN_S) -> bytes:
             anything but 200.
     """
     try:
-        checked_url(url)
+        secure_url(url)
     except Misused as error:
         raise Unavailable(str(error)) from error
     get = _Get(url, within_s)
@@ -70,17 +69,18 @@ class _Get:
         self._aborted = False
 
     def run(self) -> bytes:
-        parts = urlsplit(self._url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        url = split_url(self._url)
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         try:
             # Made in this thread, for the certificates of the system are read from disk.
-            connection = self._connection = kind(parts.hostname or "", parts.port, timeout=self._within_s)
+            connection = self._connection = kind(url.host.strip("[]"), url.port, timeout=self._within_s)
             try:
                 connection.connect()
                 if self._aborted:
                     raise TimeoutError("too late")
-                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                connection.request("GET", target, headers={"Accept": "application/json", "Connection": "close"})
+                connection.request(
+                    "GET", (url.path or "/") + url.query, headers={"Accept": "application/json", "Connection": "close"}
+                )
                 response = connection.getresponse()
                 body = response.read(BYTES_MAX + 1)
             finally:

@@ -7,19 +7,17 @@ Source: RFC 6750 (bearer tokens), RFC 7519 and RFC 8725 (JWT), RFC 7517 (keys), 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from ..model import Misused, Unavailable
+from ..model.urls import split_url
 from .contract import Principal
 
 SUBJECT_BYTES_MAX: Final = 255
-URL_BYTES_MAX: Final = 500  # so that issuer and subject fit into what a record holds as its owner
 TOKEN_BYTES_MAX: Final = 16 * 2**10
 KEYS_MAX: Final = 64
 LEEWAY_S: Final = 30.0
@@ -175,34 +173,7 @@ def fits(key: Mapping[str, Any], algorithm: str) -> bool:
     )
 
 
-# -- addresses and metadata
-
-
-def checked_url(text: str) -> str:
-    """Return an address of the web that can be trusted to be whose it says: https, or http on loopback.
-
-    Raises:
-        Misused: It is something else, is over 500 bytes, or has a user, a query or a fragment.
-    """
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise Misused(f"{text!r} is not a URL: {error}") from error
-    is_plain = re.fullmatch(r"[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]+", text) and len(text) <= URL_BYTES_MAX
-    if not is_plain or parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or "#" in text:
-        raise Misused(f"{text!r} is not a URL; write for example https://issuer.example")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise Misused(f"{text!r}: over http anybody on the way could answer; write https://")
-    return text
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is this machine under any of its own names."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+# -- metadata
 
 
 def issuer_metadata_urls(issuer: str) -> tuple[str, str]:
@@ -210,10 +181,12 @@ def issuer_metadata_urls(issuer: str) -> tuple[str, str]:
 
     Source: OpenID Connect Discovery 1.0, section 4; RFC 8414, section 3.
     """
-    parts = urlsplit(issuer)
-    path = parts.path.rstrip("/")
-    root = f"{parts.scheme}://{parts.netloc}"
-    return f"{root}{path}/.well-known/openid-configuration", f"{root}/.well-known/oauth-authorization-server{path}"
+    url = split_url(issuer)
+    path = url.path.rstrip("/")
+    return (
+        f"{url.root}{path}/.well-known/openid-configuration",
+        f"{url.root}/.well-known/oauth-authorization-server{path}",
+    )
 
 
 def jwks_url_in(body: bytes, issuer: str) -> str:
@@ -243,15 +216,12 @@ def resource_metadata(base: str, path: str, issuer: str) -> tuple[str, dict[str,
     `base` is the address by which clients know the server, `path` that of the MCP endpoint below it.
     Source: RFC 9728, sections 2 and 3; MCP 2025-11-25, "Authorization: Protected Resource Metadata Discovery".
     """
-    parts = urlsplit(base)
-    prefix = parts.path.rstrip("/")
-    behind = "" if prefix + path == "/" else prefix + path
+    url = split_url(base)
+    behind = "" if url.path + path == "/" else url.path + path
     document = {
-        "resource": f"{parts.scheme}://{parts.netloc}{behind}",
+        "resource": url.root + behind,
         "authorization_servers": [issuer],
         "bearer_methods_supported": ["header"],
     }
     places = {RESOURCE_METADATA, RESOURCE_METADATA + ("" if path == "/" else path), RESOURCE_METADATA + behind}
-    return f"{parts.scheme}://{parts.netloc}{RESOURCE_METADATA}{behind}", dict.fromkeys(
-        places, msgspec.json.encode(document)
-    )
+    return url.root + RESOURCE_METADATA + behind, dict.fromkeys(places, msgspec.json.encode(document))

@@ -21,19 +21,19 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
         Misused: Something about the settings or the machine must be changed first; nothing was started.
     """
     _check_command(settings.keeper.command)
-    _check_loopback(settings.host)
+    _check_host(settings)
     try:
         from ..wiring import assembled
         from .uvicorn import run, serve_until_signalled
     except ImportError as error:
         raise Misused(f"{error.name} is not installed; install holdfast with its extra `server`") from error
     with locked_data_dir(settings.data) as places, _listener(settings.host, settings.port) as listener:
-        port = listener.getsockname()[1]
+        host, port = settings.host, listener.getsockname()[1]
+        base_url = settings.identity.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
         def listening() -> None:
-            host = f"[{settings.host}]" if ":" in settings.host else settings.host
             say(f"Serving {' '.join(settings.keeper.command)}")
-            say(f"  connect to  http://{host}:{port}{settings.edge.path}  (MCP, Streamable HTTP)")
+            say(f"  connect to  {base_url}{settings.edge.path}  (MCP, Streamable HTTP)")
             say(f"  data in     {settings.data}")
             for word in _missing(settings.keeper.command):
                 say(f"  mind        there is no file {word} here; a worker will look for it in its session's folder")
@@ -41,7 +41,7 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
             say(f"  stop with   Ctrl-C; sessions {kept}")
 
         async def main() -> None:
-            async with assembled(settings, places) as parts:
+            async with assembled(settings, places, base_url) as parts:
 
                 async def drain() -> None:
                     if calls := parts.host.calls_in_flight:
@@ -65,16 +65,19 @@ def _missing(command: tuple[str, ...]) -> list[str]:
     return [word for word in command[1:] if word.endswith((".py", ".js", ".mjs", ".ts")) and not Path(word).exists()]
 
 
-def _check_loopback(host: str) -> None:
+def _check_host(settings: ServeSettings) -> None:
+    host, identity = settings.host, settings.identity
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError as error:
         raise Misused(f"--host {host}: not an address; write for example 127.0.0.1 or ::1") from error
-    if not loopback:
+    if not (address.is_loopback or identity.is_on):
         raise Misused(
-            f"--host {host}: anyone who reaches it could use every session, for there is no login; "
-            "listen on 127.0.0.1 and let a proxy that authenticates stand in front"
+            f"--host {host}: anyone who reaches it could use the server, for there is no login; "
+            "add --token-file, --jwt-issuer or --trust-header, or listen on 127.0.0.1"
         )
+    if address.is_unspecified and identity.jwt is not None and identity.public_url is None:
+        raise Misused(f"--host {host}: clients must be told where the server is; add --public-url")
 
 
 def _listener(host: str, port: int) -> socket.socket:
