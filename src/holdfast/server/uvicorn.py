@@ -12,54 +12,26 @@ from typing import Any, Final, cast
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..runtime import spawn
+from ..runtime import Periodic, spawn
 from ..transport.asgi import Receive, Scope, Send
+from .uvicorn_protocol import BoundedProtocol, HttpBounds
 
 GARBAGE_THRESHOLD: Final = 20_000
+LOOKED_AT_A_SLICE: Final = 500
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class _WholeWrites:
-    """A transport that sends what is written within one turn of the loop as one piece.
-
-    uvicorn writes the head of an answer and its body one after the other, and uvloop sends each at once: two system
-    calls, and a client that is woken twice. Everything but `write` and `close` is the transport's own.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._written: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send `data` at the end of this turn of the loop, with what else is written in it."""
-        if not self._written:
-            self._loop.call_soon(self._flush)
-        self._written.append(data)
-
-    def close(self) -> None:
-        """Send what is written, then close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        written, self._written = self._written, []
-        if written and not self._transport.is_closing():
-            self._transport.write(b"".join(written))
-
-
-class _Protocol(HttpToolsProtocol):
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(cast(asyncio.Transport, _WholeWrites(transport)))
-
-
 class _Server(uvicorn.Server):
+    async def look(self) -> None:
+        """End the connections that have hung for too long."""
+        now = asyncio.get_running_loop().time()
+        for number, connection in enumerate(list(self.server_state.connections), 1):
+            if number % LOOKED_AT_A_SLICE == 0:
+                await asyncio.sleep(0)
+            cast(BoundedProtocol, connection).look(now)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to whoever runs this server, who has streams to end first."""
@@ -80,15 +52,21 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve_until_signalled(
-    app: App, listener: socket.socket, *, listening: Callable[[], None], drain: Callable[[], Coroutine[Any, Any, None]]
+    app: App,
+    listener: socket.socket,
+    *,
+    listening: Callable[[], None],
+    drain: Callable[[], Coroutine[Any, Any, None]],
+    bounds: HttpBounds | None = None,
 ) -> None:
     """Answer HTTP on `listener` until a signal to stop; then accept no more, `drain`, and end every connection.
 
     SIGTERM, SIGINT and SIGHUP (the terminal is gone) stop it. A second one cuts `drain` short.
     """
+    within = bounds or HttpBounds()
     config = uvicorn.Config(
         app,
-        http=_Protocol,
+        http=type("_Protocol", (BoundedProtocol,), {"bounds": within, "connections_max": within.connections}),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -102,6 +80,8 @@ async def serve_until_signalled(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, None)
+    looking = Periodic("look after connections", server.look, interval_s=within.look_every_s)
+    looking.start()
     serving = spawn(server.serve(sockets=[listener]), name="serve HTTP")
     listening()
     signalled = spawn(signals.get(), name="wait for a signal")
@@ -117,3 +97,4 @@ async def serve_until_signalled(
     signalled.cancel()
     hurried.cancel()
     await serving
+    await looking.stop()

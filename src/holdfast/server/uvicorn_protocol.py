@@ -1,0 +1,166 @@
+"""One HTTP connection on uvicorn: bounded in the time and bytes that a client may leave it hanging.
+
+Source: RFC 9110, section 15.5.9 (408); RFC 6585, section 5 (431); RFC 9112, section 9.6 (a client may close its half).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+DESCRIPTORS_KEPT: Final = 256
+"""How many descriptors are not for connections: the store, the keeper and whatever is read meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBounds:
+    """What a client may leave hanging; times in seconds.
+
+    `head_s` and `head_bytes_max` bound the head of a request, `stalled_s` is how long a client may take nothing of what
+    is sent to it. None more than `connections_max` are served: by default what the descriptor limit leaves.
+    """
+
+    head_s: float = 30.0
+    head_bytes_max: int = 64 * 2**10
+    stalled_s: float = 60.0
+    connections_max: int | None = None
+    look_every_s: float = 1.0
+
+    @property
+    def connections(self) -> int:
+        """How many connections are served at once."""
+        if self.connections_max is not None:
+            return self.connections_max
+        return max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_KEPT)
+
+
+class _WholeWrites:
+    """A transport that sends what is written within one turn of the loop as one piece.
+
+    uvicorn writes the head of an answer and its body one after the other, and uvloop sends each at once: two system
+    calls, and a client that is woken twice. Everything but `write` and `close` is the transport's own.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._written: list[bytes] = []
+        self._bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    @property
+    def taken_bytes(self) -> int:
+        """How many bytes the client's side of the connection has taken so far."""
+        return self._bytes - self._transport.get_write_buffer_size()
+
+    @property
+    def is_all_taken(self) -> bool:
+        """Whether nothing waits to be taken."""
+        return not self._transport.get_write_buffer_size()
+
+    def write(self, data: bytes) -> None:
+        """Send `data` at the end of this turn of the loop, with what else is written in it."""
+        if not self._written:
+            self._loop.call_soon(self.flush)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Send what is written, then close."""
+        self.flush()
+        self._transport.close()
+
+    def flush(self) -> None:
+        """Send what is written."""
+        written, self._written = self._written, []
+        if written and not self._transport.is_closing():
+            data = b"".join(written)
+            self._bytes += len(data)
+            self._transport.write(data)
+
+
+class _NoTrailers(list[tuple[bytes, bytes]]):
+    """Headers that come behind a body: they must never count as headers (RFC 9110, section 6.5.1), so none is kept."""
+
+    def append(self, header: tuple[bytes, bytes]) -> None:
+        pass
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, and what it leaves open: `look`, called now and then, ends what has hung for too long."""
+
+    bounds = HttpBounds()
+    connections_max = bounds.connections
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin to wait for a head, or turn the client away when too many are connected."""
+        self._writes = _WholeWrites(transport)
+        self._head_since: float | None = self.loop.time()
+        self._head_bytes = 0
+        self._taken = (0, 0.0)
+        if len(self.connections) >= self.connections_max:
+            self.transport = transport
+            self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
+            return
+        super().connection_made(cast(asyncio.Transport, self._writes))
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a head that grows too long is refused, and the connection ends."""
+        in_head = self._head_since is not None
+        super().data_received(data)
+        if in_head and self._head_since is not None and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self.bounds.head_bytes_max:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns None
+        """Keep our half open for the answer of a request that came whole; whoever has a stream is gone."""
+        self._writes.flush()
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_started:
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        self._head_since, self._head_bytes = None, 0
+        super().on_headers_complete()
+        self.headers = _NoTrailers()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next head."""
+        super().on_response_complete()
+        self._head_since = self.loop.time()
+
+    def look(self, now: float) -> None:
+        """End the connection when its request has no end of its head, or its client takes nothing, for too long."""
+        if not self._writes.is_all_taken:
+            taken, since = self._taken
+            if taken != self._writes.taken_bytes or not since:
+                self._taken = (self._writes.taken_bytes, now)
+            elif now - since >= self.bounds.stalled_s:
+                self._reset()
+            return
+        self._taken = (0, 0.0)
+        waits_for_head = self.cycle is None or self.cycle.response_complete
+        late = waits_for_head and self._head_since is not None and now - self._head_since >= self.bounds.head_s
+        if late and not self.transport.is_closing():
+            self._refuse(b"408 Request Timeout")
+
+    def _reset(self) -> None:
+        """Let go at once of all that waits, also in the system's buffers, which else keep it for minutes."""
+        end = self.transport.get_extra_info("socket")
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _refuse(self, status: bytes, headers: bytes = b"") -> None:
+        self.transport.write(b"HTTP/1.1 %s\r\n%sconnection: close\r\ncontent-length: 0\r\n\r\n" % (status, headers))
+        self.transport.close()
