@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from .runtime import shielded
 from .sessions import SessionManager
 from .stores.contract import Journal
 from .stores.url import open_store
+from .transport.health import Health
 from .transport.host import Host
 from .transport.pipeline import Edge
 from .transport.places import Places
@@ -62,9 +64,10 @@ async def assembled(settings: ServeSettings, places: Path, base_url: str) -> Asy
             pause=workers.pause,
             resume=workers.resume,
         )
+        health = Health({"store": partial(store.get, "readiness"), "keeper": workers.ready}, lambda: host.draining)
         await host.start()
         try:
-            yield Parts(Edge(host, store, settings.edge, authenticator, public), host)
+            yield Parts(Edge(host, store, settings.edge, authenticator, public, health), host)
         finally:
             try:
                 await shielded(host.stop(), within_s=30.0, name="stop the host")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -12,6 +11,7 @@ from .._version import __version__
 from ..config import OPTIONS, load
 from ..config.load import nearest
 from ..model import HoldfastError, Misused
+from ..observability import LogSettings, log_to_stderr
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,8 +22,6 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 0 done, 1 failed, 2 the call must be changed."""
     words = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         return _run(words)
     except Misused as error:
@@ -45,17 +43,20 @@ def _run(words: list[str]) -> int:
         hint = nearest(unknown[0], known) if unknown[0].startswith("-") else "put -- before the command to host"
         raise Misused(f"unknown argument {unknown[0]}; {hint}")
     if options.command == "demo":
+        log_to_stderr(LogSettings())
         from .demo import demo
 
+        return demo()
     if options.command == "token":
         from .token import token
 
         return token(options.name)
-        return demo()
     flags = {option.name: vars(options)[option.name] for option in OPTIONS if option.name in vars(options)}
     from ..server.serve import serve
 
-    serve(load(flags, after, options.config), lambda line: print(line, flush=True))
+    settings = load(flags, after, options.config)
+    log_to_stderr(settings.logs)
+    serve(settings, lambda line: print(line, flush=True))
     return 0
 
 
@@ -81,7 +82,7 @@ def _parsers() -> tuple[_Parser, _Parser]:
             default=argparse.SUPPRESS,
             help=option.help + default,
         )
-    commands.add_parser("demo", help="watch a session live on while its server is killed and started again")
     token_parser = commands.add_parser("token", help="make a token: its line for --token-file, and the token itself")
     token_parser.add_argument("name", metavar="NAME", help="whose it is; sessions belong to the name, not to the token")
+    commands.add_parser("demo", help="watch a session live on while its server is killed and started again")
     return parser, serve_parser

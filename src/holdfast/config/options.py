@@ -62,6 +62,8 @@ OPTIONS: Final = (
     Option("data", "DIR", plain, ".holdfast", "the data directory: sessions, their folders, logs; one server each"),
     Option("store", "URL", plain, None, "where sessions are kept [sqlite, in the data directory]"),
     Option("session-timeout", "TIME", lifetime_s, "1h", "a session ends when unused for so long; or never"),
+    Option("log-format", "KIND", choice("text", "json"), "text", "how the lines on stderr are written: text or json"),
+    Option("log-level", "LEVEL", choice("debug", "info", "warning", "error"), "info", "the least that is logged"),
     Option("env", "NAME[=VALUE]", plain, None, "a variable the MCP server gets, from here or as given", many=True),
     Option("env-file", "FILE", plain, None, "a file of NAME=VALUE lines the MCP server gets"),
     Option("answer", "KIND", choice("auto", "json", "stream"), "auto", "json, stream, or json unless it takes long"),

@@ -12,8 +12,10 @@ from ..gateway.rules import passed_on
 from ..gateway.stdio import StdioSettings
 from ..model import Misused
 from ..model.urls import split_url
+from ..observability import LogSettings
 from ..stores.contract import JournalBounds
 from ..transport.door import DoorSettings
+from ..transport.health import ALIVE_PATH, READY_PATH
 from ..transport.host import HostSettings
 from ..transport.pipeline import EdgeSettings
 from .identity import IdentitySettings, identity_of
@@ -32,11 +34,14 @@ class ServeSettings:
     sessions: HostSettings
     stdio: StdioSettings
     keeper: KeeperSettings
+    logs: LogSettings
 
 
 def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapping[str, str]) -> ServeSettings:
     """Return the settings for option values by name, the command to host, and the environment to take from."""
     data = Path(values["data"]).absolute()
+    if values["path"] in (ALIVE_PATH, READY_PATH):
+        raise Misused(f"--path {values['path']}: whoever watches the server asks there how it is; choose another")
     return ServeSettings(
         host=values["host"],
         port=values["port"],
@@ -70,6 +75,7 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
         keeper=KeeperSettings(
             command=_from_here(command), env=_worker_env(values, environ), frame_bytes_max=values["max-frame"]
         ),
+        logs=LogSettings(format=values["log-format"], level=values["log-level"]),
     )
 
 

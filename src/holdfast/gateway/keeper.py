@@ -77,6 +77,14 @@ class KeeperWorkers:
             bound_s = settings.grace_s + WORKERS_EXIT_S_MAX + 2 * KEEPER_EXIT_S_MAX
             await shielded(workers._close(), within_s=bound_s, name="closing the workers")
 
+    async def ready(self) -> None:
+        """Return once a keeper runs, after starting one if there is none.
+
+        Raises:
+            Unavailable: None could be started.
+        """
+        await self._connected()
+
     async def spawn(
         self, place: Path, *, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]
     ) -> KeeperWorker:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
@@ -32,16 +34,32 @@ STREAM_HEADERS: Final[Headers] = [
     (b"x-accel-buffering", b"no"),
 ]
 
+_REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
+_TRACE: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-.*")
+
 
 class Exchange:
     """One HTTP request and the answer to it.
 
     `lines` are its headers as they came, `headers` the last value of each name. `message_id` is the JSON-RPC id of what
-    was asked, as soon as it is known, so that an error can name it. `owner` is the principal it came from, None where
-    nobody needs to authenticate. `more` are headers of whatever is answered.
+    was asked, and `session_id` the whole id of its session, as soon as they are known. `owner` is the principal it came
+    from, None where nobody needs to authenticate. `more` are headers of whatever is answered; `status` is 0 until then.
     """
 
-    __slots__ = ("headers", "lines", "message_id", "method", "more", "owner", "path", "receive", "send")
+    __slots__ = (
+        "_request_id",
+        "headers",
+        "lines",
+        "message_id",
+        "method",
+        "more",
+        "owner",
+        "path",
+        "receive",
+        "send",
+        "session_id",
+        "status",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -53,6 +71,24 @@ class Exchange:
         self.more: Headers = []
         self.message_id: RequestId | None = None
         self.owner: str | None = None
+        self.session_id: str | None = None
+        self.status = 0
+        self._request_id = ""
+
+    @property
+    def request_id(self) -> str:
+        """What the log calls this request: the client's X-Request-Id or trace id, else a random one.
+
+        Source: W3C Trace Context, "traceparent".
+        """
+        if not self._request_id:
+            given = self.headers.get(b"x-request-id", b"")
+            trace = _TRACE.fullmatch(self.headers.get(b"traceparent", b""))
+            if _REQUEST_ID.fullmatch(given):
+                self._request_id = given.decode()
+            else:
+                self._request_id = trace[1].decode() if trace else os.urandom(8).hex()
+        return self._request_id
 
     async def body(self, bytes_max: int) -> bytes:
         """Return the whole body.
@@ -76,8 +112,11 @@ class Exchange:
         return body
 
     async def answer(self, status: int, headers: Headers | None = None, body: bytes = b"") -> None:
-        """Send a whole answer."""
+        """Send a whole answer; one that says that the server failed names the request as the log does."""
+        self.status = status
         headers = [*self.more, *(headers or ())]
+        if status >= 500:
+            headers.append((b"x-request-id", self.request_id.encode()))
         if body:
             headers += [JSON, (b"content-length", b"%d" % len(body))]
         elif status != 204:
@@ -106,6 +145,7 @@ class Exchange:
         if within_s is not None:
             timer = asyncio.get_running_loop().call_later(within_s, outlet.close, RETRY)
         try:
+            self.status = 200
             headers = [*self.more, *STREAM_HEADERS]
             await self.send({"type": "http.response.start", "status": 200, "headers": headers})
             try:

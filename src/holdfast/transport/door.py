@@ -42,7 +42,7 @@ _ALLOW_HEADERS: Final = (
     b"Content-Type, Accept, Authorization, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name"
 )
 _FOR_PAGES: Final[Headers] = [
-    (b"access-control-expose-headers", b"Mcp-Session-Id, Retry-After, WWW-Authenticate"),
+    (b"access-control-expose-headers", b"Mcp-Session-Id, Retry-After, WWW-Authenticate, X-Request-Id"),
     (b"vary", b"Origin"),
 ]
 

@@ -17,9 +17,11 @@ from typing import Final, Literal, TypeAlias
 from ..identity.contract import Authenticator
 from ..model import HoldfastError, Misused, NotFound, Refused
 from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line, parse
+from ..observability import begin_request, end_request
 from ..stores.contract import Journal
 from .asgi import Exchange, Push, Receive, Scope, Send
 from .door import METHODS, Door, DoorSettings
+from .health import Health
 from .host import Host
 from .listen import Listening
 from .live import PING, Call, LiveSession
@@ -66,20 +68,23 @@ class Edge:
         settings: EdgeSettings,
         authenticator: Authenticator | None = None,
         public: PublicPages | None = None,
+        health: Health | None = None,
     ) -> None:
         self._host = host
         self._settings = settings
         self._authenticator = authenticator
         self._door = Door(settings.door)
         self._public = public or PublicPages({})
+        self._health = health
         self._listening = Listening(host, journal, settings.poll_after_s)
         self._patience = Patience(settings.stream_after_s)
         self._verbs: dict[str, Verb] = {"POST": self._post, "GET": self._get, "DELETE": self._delete}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
+        begin_request(exchange)
         try:
-            if await self._public.serve(exchange):
+            if exchange.path != self._settings.path and await self._serve_page(exchange):
                 return
             self._door.admit(exchange)
             if exchange.method == "OPTIONS":
@@ -96,6 +101,15 @@ class Edge:
             _log.exception("a request failed")
             body = error_answer(exchange.message_id, INTERNAL_ERROR, "internal error; see the log")
             await exchange.answer(500, [], body)
+        finally:
+            _log.debug("%s %s answered %d", exchange.method, exchange.path, exchange.status)
+            end_request()
+
+    async def _serve_page(self, exchange: Exchange) -> bool:
+        """Answer a request for a page that is there for every Host and Origin; return whether it was for one."""
+        if self._health is not None and await self._health.serve(exchange):
+            return True
+        return await self._public.serve(exchange)
 
     def _verb(self, exchange: Exchange) -> Verb:
         if exchange.path != self._settings.path:
@@ -137,8 +151,8 @@ class Edge:
             raise Problem(400, "send the Mcp-Session-Id that initialize answered; without one, initialize first")
         if self._host.draining:
             raise Refused(SHUTTING_DOWN, wait_s=1.0)
-        session_id, answer = await self._host.open(message, body, exchange.owner)
-        await exchange.answer(200, [(SESSION, session_id.encode())] if session_id else [], answer)
+        exchange.session_id, answer = await self._host.open(message, body, exchange.owner)
+        await exchange.answer(200, [(SESSION, exchange.session_id.encode())] if exchange.session_id else [], answer)
 
     async def _request(self, exchange: Exchange, live: LiveSession, message: Message, body: bytes) -> None:
         await self._ready_for(live, message)
@@ -239,7 +253,7 @@ class Edge:
         if not session_id:
             raise Problem(400, "send the Mcp-Session-Id that initialize answered")
         try:
-            name = session_id.decode()
+            exchange.session_id = name = session_id.decode()
         except UnicodeDecodeError as error:
             raise NotFound("no session has such an id") from error
         return await self._host.find(name, exchange.owner)
