@@ -27,7 +27,7 @@ class Recorder:
 
     def work(self, acts: Sequence[Act]) -> None:
         self.begun.set()
-        self.go.wait(10)
+        self.go.wait(60)
         self.batches.append(list(acts))
 
     def end(self) -> None:
@@ -50,7 +50,7 @@ async def test_what_waits_is_taken_together_and_in_order() -> None:
     async with lane_of(recorder) as lane:
         recorder.go.clear()
         first = spawn(lane.submit(Act()), name="first")
-        await asyncio.to_thread(recorder.begun.wait, 5)
+        await asyncio.to_thread(recorder.begun.wait, 30)
         acts = [Act() for _ in range(300)]
         rest = [spawn(lane.submit(act), name="more") for act in acts]
         await asyncio.sleep(0)
@@ -82,7 +82,7 @@ async def test_an_act_whose_caller_is_gone_before_it_begins_is_not_done() -> Non
     async with lane_of(recorder) as lane:
         recorder.go.clear()
         first = spawn(lane.submit(Act()), name="first")
-        await asyncio.to_thread(recorder.begun.wait, 5)
+        await asyncio.to_thread(recorder.begun.wait, 30)
         given_up = spawn(lane.submit(Act()), name="given up")
         await asyncio.sleep(0)
         given_up.cancel()
@@ -126,19 +126,19 @@ async def test_what_work_raises_reaches_every_caller_and_the_lane_goes_on() -> N
 async def test_a_busy_loop_does_not_starve_the_thread() -> None:
     """R-PER-4."""
     recorder = Recorder()
-    ends_at = time.perf_counter() + 1.5
+    ends_at = time.thread_time() + 1.0  # of the loop's own time, so that other programs cost nothing
 
     async def keep_busy() -> None:
-        while time.perf_counter() < ends_at:
-            until = time.perf_counter() + 1e-4
-            while time.perf_counter() < until:
+        while time.thread_time() < ends_at:
+            until = time.thread_time() + 1e-4
+            while time.thread_time() < until:
                 pass
             await asyncio.sleep(0)
 
     async with lane_of(recorder) as lane:
         busy = [spawn(keep_busy(), name="busy") for _ in range(16)]
         done = 0
-        while time.perf_counter() < ends_at:
+        while time.thread_time() < ends_at:
             await lane.submit(Act())
             done += 1
         await asyncio.gather(*busy)
