@@ -27,7 +27,7 @@ def killed_after(path: Path, lines: int) -> list[list[Any]]:
     program.send_signal(signal.SIGKILL)
     said += program.stdout.readlines()
     program.stdout.close()
-    program.wait(10)
+    program.wait(60)
     return [json.loads(line) for line in said if line.endswith(b"\n")]
 
 
