@@ -1,0 +1,265 @@
+"""The edge in this process, servers that each know a secret, and a judge of everything that is said.
+
+A finding is an `AssertionError`: a 500, a hang, a task that is left, another session's data, a frame that is not one
+line, or a log entry that only a fault of ours leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from holdfast.gateway.contract import Exit
+from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
+from holdfast.model import SystemClock
+from holdfast.sessions import SessionManager
+from holdfast.stores import MemoryStore
+from holdfast.transport.host import Host, HostSettings
+from holdfast.transport.pipeline import Edge, EdgeSettings
+from holdfast.transport.places import Places
+
+from .steps import SESSIONS, Step, initialize
+
+HANG_S: Final = 30.0
+SECRET: Final = re.compile(rb"secret-[0-9a-f]{16}")
+EVENT_ID: Final = re.compile(rb"^id: (.+)$", re.MULTILINE)
+STATUSES: Final = frozenset({200, 202, 204, 400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 421, 503})
+USUAL: Final = (
+    (b"host", b"127.0.0.1:8000"),
+    (b"content-type", b"application/json"),
+    (b"accept", b"application/json, text/event-stream"),
+)
+
+
+class SecretWorker:
+    """A server that puts its secret into all it says, and answers every request it gets at once."""
+
+    full = jammed = False
+
+    def __init__(self, secret: str, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]) -> None:
+        self._secret = secret
+        self._on_frame = on_frame
+        self._on_exit = on_exit
+        self._ended = False
+        self._asked = 0
+
+    def send(self, frame: bytes, *, first: bool = False) -> None:
+        assert not set(frame) & set(b"\r\n"), f"a frame of several lines: {frame!r}"
+        if self._ended:
+            return
+        message = json.loads(frame, object_pairs_hook=_each_once)
+        method = message.get("method")
+        if method == "die":
+            self._end(Exit(1, None, "it exited with code 1"))
+        elif method is not None and "id" in message:
+            self._answer(message["id"], method)
+
+    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+        self.send(frame)
+
+    async def stop(self, *, grace_s: float) -> None:
+        self._end(Exit(0, None, "it was stopped"))
+
+    def _answer(self, asked_id: Any, method: str) -> None:
+        if method == "log":
+            self._say(method="notifications/message", params={"level": "info", "data": self._secret})
+        if method == "ask":
+            self._asked += 1
+            self._say(id=self._asked, method="sampling/createMessage", params={"data": self._secret})
+        self._say(id=asked_id, result={"protocolVersion": "2025-11-25", "secret": self._secret})
+
+    def _say(self, **members: Any) -> None:
+        self._on_frame(json.dumps({"jsonrpc": "2.0", **members}).encode())
+
+    def _end(self, ended: Exit) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_exit(ended)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = {name for name, _ in pairs}
+    assert "jsonrpc" not in names or len(names) == len(pairs), f"a message that can be read in two ways: {pairs}"
+    return dict(pairs)
+
+
+class SecretWorkers:
+    """Starts such servers; `secrets` are those of each session's folder."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[Path, set[bytes]] = defaultdict(set)
+
+    async def spawn(
+        self, place: Path, *, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]
+    ) -> SecretWorker:
+        secret = f"secret-{secrets.token_hex(8)}"
+        self.secrets[place].add(secret.encode())
+        return SecretWorker(secret, on_frame, on_exit)
+
+
+class Heard:
+    """What one request was answered, and the client that may leave before."""
+
+    def __init__(self, step: Step) -> None:
+        self._chunks = step.chunks
+        self._leave_after = step.leave_after
+        self._received = 0
+        self.left = asyncio.Event()
+        self.status = 0
+        self.session = b""
+        self.body = b""
+        self.complete = False
+
+    async def receive(self) -> Any:
+        if self._leave_after is not None and self._received >= self._leave_after:
+            self.left.set()
+        if self.left.is_set():
+            return {"type": "http.disconnect"}
+        if self._received < len(self._chunks):
+            self._received += 1
+            more = self._received < len(self._chunks)
+            return {"type": "http.request", "body": self._chunks[self._received - 1], "more_body": more}
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, event: Any) -> None:
+        if event["type"] == "http.response.start":
+            assert self.status == 0, "an answer begins once"
+            self.status = event["status"]
+            self.session = dict(event["headers"]).get(b"mcp-session-id", b"")
+            for name, value in event["headers"]:
+                assert not set(name + value) & set(b"\r\n\0"), f"a header that is more than one: {name!r}: {value!r}"
+        else:
+            assert self.status and not self.complete, "a body comes behind its head and ends once"
+            self.body += event["body"]
+            self.complete = not event.get("more_body", False)
+
+
+class Faults(logging.Handler):
+    """Takes note of what only a fault of ours logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.found.append(logging.Formatter().format(record))
+
+
+class World:
+    """One edge, its sessions, and all that was asked of it."""
+
+    def __init__(self, edge: Edge, workers: SecretWorkers, places: Places) -> None:
+        self._edge = edge
+        self._workers = workers
+        self._places = places
+        self.sessions: list[bytes] = []
+        self._seen_id = b""
+        self._asked: list[tuple[Heard, bytes, asyncio.Task[None]]] = []
+
+    async def play(self, steps: Sequence[Step]) -> list[int]:
+        """Play a conversation, judge it, and return the statuses of its answers."""
+        for number in range(SESSIONS):
+            opened = await self._ask(Step(session=None, body=initialize(number)))
+            self.sessions.append(opened.session)
+        for step in steps:
+            await self._ask(step)
+        await self._all_leave()
+        return [heard.status for heard, _, _ in self._asked[SESSIONS:]]
+
+    async def _ask(self, step: Step) -> Heard:
+        heard, session = Heard(step), self._session_of(step)
+        headers = [*(USUAL if step.usual else ()), *step.headers]
+        if session is not None:
+            headers.append((b"mcp-session-id", session))
+        if step.resumes and self._seen_id:
+            headers.append((b"last-event-id", self._seen_id))
+        named = [value for name, value in headers if name == b"mcp-session-id"]
+        scope = {"type": "http", "path": step.path, "method": step.verb, "headers": headers, "client": ("::1", 5)}
+        task = asyncio.ensure_future(self._edge(scope, heard.receive, heard.send))
+        self._asked.append((heard, named[0] if len(named) == 1 else b"", task))
+        if step.waits and step.verb == "GET":
+            await asyncio.sleep(0)
+        elif step.waits:
+            await asyncio.wait({task}, timeout=HANG_S)
+            assert task.done(), f"{step} hangs"
+        for event_id in EVENT_ID.findall(heard.body)[-1:]:
+            self._seen_id = event_id
+        return heard
+
+    def _session_of(self, step: Step) -> bytes | None:
+        if step.session is None:
+            return None
+        return self.sessions[step.session] if step.session < len(self.sessions) else b"f" * 32
+
+    async def _all_leave(self) -> None:
+        calls = {task for heard, _, task in self._asked if not task.done()}
+        await asyncio.wait(calls, timeout=0.03) if calls else None
+        for heard, _, _ in self._asked:
+            heard.left.set()
+        if calls:
+            _, hanging = await asyncio.wait(calls, timeout=HANG_S)
+            assert not hanging, f"{len(hanging)} requests hang although their clients have left"
+        for heard, session, task in self._asked:
+            task.result()
+            self._judge(heard, session)
+
+    def _judge(self, heard: Heard, session: bytes) -> None:
+        assert heard.status in STATUSES, f"status {heard.status}: {heard.body[:500]!r}"
+        assert heard.complete, f"an answer without an end: {heard.body[:500]!r}"
+        told = set(SECRET.findall(heard.body))
+        theirs = {name.decode("utf-8", "replace") for name in (session, heard.session) if name}
+        known = set[bytes]().union(*(self._workers.secrets.get(self._places.of(name), set()) for name in theirs))
+        assert told <= known, f"another session's data: {heard.body[:500]!r}"
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    """Make a world, and see that nothing of it is left at its end."""
+    root = Path(tempfile.mkdtemp(prefix="holdfast-fuzz-"))
+    faults = Faults()
+    logging.getLogger().addHandler(faults)
+    before = asyncio.all_tasks()
+    try:
+        async with _edge(root) as made:
+            yield made
+        await _gone(before)
+        assert not faults.found, f"a fault of ours: {faults.found[0]}"
+    finally:
+        logging.getLogger().removeHandler(faults)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _edge(root: Path) -> AsyncIterator[World]:
+    store, clock, workers, places = MemoryStore(), SystemClock(), SecretWorkers(), Places(root)
+    sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
+    upstreams = StdioUpstreams(workers, StdioSettings())
+
+    def nothing() -> None:
+        return
+
+    host = Host(sessions, store, upstreams, places, clock, HostSettings(), pause=nothing, resume=nothing)
+    await host.start()
+    try:
+        yield World(Edge(host, store, EdgeSettings(stream_after_s=0.005)), workers, places)
+    finally:
+        await host.stop()
+
+
+async def _gone(before: set[asyncio.Task[Any]]) -> None:
+    left = asyncio.all_tasks() - before
+    if left:
+        _, left = await asyncio.wait(left, timeout=HANG_S)
+    assert not left, f"tasks that are left: {left}"
