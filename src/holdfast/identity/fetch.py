@@ -81,8 +81,8 @@ class _Get:
                 connection.request(
                     "GET", (url.path or "/") + url.query, headers={"Accept": "application/json", "Connection": "close"}
                 )
-                response = connection.getresponse()
-                body = response.read(BYTES_MAX + 1)
+                with connection.getresponse() as response:
+                    body = response.read(BYTES_MAX + 1)
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException, ValueError) as error:
