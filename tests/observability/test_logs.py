@@ -68,12 +68,12 @@ def test_a_traceback_cannot_be_taken_for_a_line() -> None:
 
 async def test_what_a_request_logs_names_it_and_its_session_in_part() -> None:
     """R-SEC-2, R-OPS-4."""
-    begin_request(Asked("r1", "0123456789abcdef"))
+    handling = begin_request(Asked("r1", "0123456789abcdef"))
     try:
         line = TextLines().format(record("done"))
         told = as_json(record("done"))
     finally:
-        end_request()
+        end_request(handling)
     assert line.endswith("done [request=r1 session=0123…]")
     assert (told["request"], told["session"]) == ("r1", "0123…")
     assert TextLines().format(record("done")).endswith("done")
@@ -85,31 +85,31 @@ async def test_what_a_task_that_a_request_started_logs_is_not_the_requests() -> 
     async def later() -> str:
         return TextLines().format(record("later"))
 
-    begin_request(Asked("r1", None))
+    handling = begin_request(Asked("r1", None))
     try:
         line = await asyncio.ensure_future(later())
     finally:
-        end_request()
+        end_request(handling)
     assert line.endswith("later")
 
 
 async def test_requests_that_are_handled_at_once_are_told_apart() -> None:
     async def handle(name: str) -> str:
-        begin_request(Asked(name, None))
+        handling = begin_request(Asked(name, None))
         try:
             await asyncio.sleep(0)
             return TextLines().format(record("done"))
         finally:
-            end_request()
+            end_request(handling)
 
     lines = await asyncio.gather(*(handle(str(number)) for number in range(3)))
     assert [line.rpartition("request=")[2] for line in lines] == ["0]", "1]", "2]"]
 
 
 async def test_a_thread_may_log_too() -> None:
-    begin_request(Asked("r1", None))
+    handling = begin_request(Asked("r1", None))
     try:
         line = await asyncio.to_thread(TextLines().format, record("from a thread"))
     finally:
-        end_request()
+        end_request(handling)
     assert line.endswith("from a thread")

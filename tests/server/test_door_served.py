@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +59,25 @@ def test_a_request_passes_the_door_or_is_told_why_not(served: Served, lines: lis
     """R-MCP-1, R-SEC-3."""
     answered, headers = raw(served, *lines)
     assert (answered, "mcp-session-id" in headers) == (status, status == 200)
+
+
+def test_a_page_can_read_that_it_must_say_who_asks(tmp_path: Path) -> None:
+    """Preflights are answered before: browsers send no token with them."""
+    tokens = tmp_path / "tokens"
+    made = subprocess.run(
+        [sys.executable, "-m", "holdfast", "token", "someone"], capture_output=True, text=True, check=True, timeout=60
+    )
+    tokens.write_text(made.stdout)
+    tokens.chmod(0o600)
+    with serving(tmp_path / "data", "--token-file", str(tokens), "--allow-origin", APP) as served:
+        client = served.client()
+        refused = client.send("POST", OPEN.encode(), {"Origin": APP})
+        assert (refused.status, refused.response.getheader("access-control-allow-origin")) == (401, APP)
+        assert "WWW-Authenticate" in (refused.response.getheader("access-control-expose-headers") or "")
+        assert client.send("OPTIONS", None, {"Origin": APP, "Access-Control-Request-Method": "POST"}).status == 204
+        token = made.stderr.split()[-1]
+        assert client.send("POST", OPEN.encode(), {"Origin": APP, "Authorization": f"Bearer {token}"}).status == 200
+        assert client.send("GET", path="/readyz").status == 200
 
 
 def test_a_page_that_is_allowed_opens_a_session_and_reads_its_id(served: Served) -> None:

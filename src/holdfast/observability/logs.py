@@ -13,7 +13,7 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from ..model import redacted
 
@@ -43,18 +43,25 @@ class Handled(Protocol):
         ...
 
 
+Handling: TypeAlias = asyncio.Task[Any] | None
+
 # By task and not by context: tasks that a request starts inherit its context, live longer, and serve other requests.
-_handled: Final[dict[asyncio.Task[Any] | None, Handled]] = {}
+_handled: Final[dict[Handling, Handled]] = {}
 
 
-def begin_request(request: Handled) -> None:
-    """Let what the current task logs tell of `request`, until `end_request`; tasks it starts do not."""
-    _handled[asyncio.current_task()] = request
+def begin_request(request: Handled) -> Handling:
+    """Let what the current task logs tell of `request`, until `end_request` of what this returns.
+
+    What is logged by tasks that it starts does not.
+    """
+    handling = asyncio.current_task()
+    _handled[handling] = request
+    return handling
 
 
-def end_request() -> None:
-    """End what `begin_request` began in the current task; nothing happens when nothing began."""
-    _handled.pop(asyncio.current_task(), None)
+def end_request(handling: Handling) -> None:
+    """End what `begin_request` began."""
+    del _handled[handling]
 
 
 def log_to_stderr(settings: LogSettings) -> None:

@@ -82,7 +82,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
-        begin_request(exchange)
+        handling = begin_request(exchange)
         try:
             if exchange.path != self._settings.path and await self._serve_page(exchange):
                 return
@@ -103,7 +103,7 @@ class Edge:
             await exchange.answer(500, [], body)
         finally:
             _log.debug("%s %s answered %d", exchange.method, exchange.path, exchange.status)
-            end_request()
+            end_request(handling)
 
     async def _serve_page(self, exchange: Exchange) -> bool:
         """Answer a request for a page that is there for every Host and Origin; return whether it was for one."""
