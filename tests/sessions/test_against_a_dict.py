@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from holdfast import Conflict, Draft, NotFound, SessionManager
@@ -185,12 +185,10 @@ class SqliteMachine(ManagerMachine):
 class TestMemory(MemoryMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
     """R-MGR-2, R-MGR-3, R-MGR-5."""
 
-    settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+    settings = settings(max_examples=40, stateful_step_count=30)
 
 
 class TestSqlite(SqliteMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
     """R-MGR-2, R-MGR-3, R-MGR-5."""
 
-    settings = settings(
-        max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+    settings = settings(max_examples=12, stateful_step_count=25)

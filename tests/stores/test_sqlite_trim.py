@@ -72,7 +72,7 @@ class File:
         return gone
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ACTS, BOUNDS)
 async def test_the_counters_say_what_is_there(
     tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, list[Entry] | None]], bounds: JournalBounds
