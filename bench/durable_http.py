@@ -17,7 +17,7 @@ import time
 
 from bench.http_load import INITIALIZE, INITIALIZED, drive, open_session, post
 from bench.peers import installed
-from bench.run_http import running
+from bench.started import leave_on_sigterm, running
 
 
 def commits_ms(url: str, stop: threading.Event) -> list[float]:
@@ -36,9 +36,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--connections", type=int, default=16)
     options = parser.parse_args()
+    leave_on_sigterm()
     holdfast = next(peer for peer in installed() if peer.name == "holdfast")
-    with running(holdfast) as port:
-        url = f"http://127.0.0.1:{port}/mcp"
+    with running(holdfast) as started:
+        url = started.url
         sessions = [open_session(url) for _ in range(16)]
         stop, took = threading.Event(), []
         committing = threading.Thread(target=lambda: took.extend(commits_ms(url, stop)))

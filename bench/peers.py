@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from holdfast.identity.rules import token_line
 
 BENCH: Final = Path(__file__).resolve().parent
 OUT: Final = BENCH / "out"
@@ -16,22 +19,39 @@ ECHO_COMMAND: Final = ("python3", str(ECHO))
 
 @dataclass(frozen=True)
 class Peer:
-    """One contestant. `{port}` and `{data}` in the command are filled in at the start of each round."""
+    """One contestant. `{port}`, `{data}` and `{tokens}` in the command are filled in at the start of each round.
+
+    With a `token`, the file `{tokens}` lets it in, and every request carries it. With `one_answer` it answers all
+    requests the same.
+    """
 
     name: str
     command: tuple[str, ...]
+    token: str | None = None
+    one_answer: bool = False
 
-    def started_with(self, port: int, data: Path) -> list[str]:
-        """Return the command for one round."""
-        return [part.format(port=port, data=data) for part in self.command]
+    def started_with(self, port: int, place: Path) -> list[str]:
+        """Return the command for one round, whose files are in `place`."""
+        tokens = place / "tokens"
+        if self.token is not None:
+            tokens.touch(mode=0o600)
+            tokens.write_text(token_line("bench", self.token) + "\n")
+        return [part.format(port=port, data=place / "data", tokens=tokens) for part in self.command]
+
+
+def holdfast(*options: str, command: tuple[str, ...] = ECHO_COMMAND) -> tuple[str, ...]:
+    """Return the command that serves with these options."""
+    program = str(Path(sys.executable).parent / "holdfast")
+    return (program, "serve", "--port", "{port}", "--data", "{data}", *options, "--", *command)
 
 
 def installed() -> list[Peer]:
     """Return the contestants found on this machine, the empty app first."""
-    holdfast = Path(sys.executable).parent / "holdfast"
     peers = [
-        Peer("empty", (sys.executable, str(BENCH / "empty_app.py"), "{port}")),
-        Peer("holdfast", (str(holdfast), "serve", "--port", "{port}", "--data", "{data}", "--", *ECHO_COMMAND)),
+        Peer("empty", (sys.executable, str(BENCH / "empty_app.py"), "{port}"), one_answer=True),
+        Peer("holdfast", holdfast()),
+        Peer("holdfast, token", holdfast("--token-file", "{tokens}"), token=secrets.token_urlsafe(32)),
+        Peer("holdfast, streams", holdfast("--answer", "stream")),
     ]
     if gateway := _supergateway():
         peers.append(gateway)
