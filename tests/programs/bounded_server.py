@@ -32,7 +32,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await stream(scope["query_string"].decode(), send)
         return
     if path == "/slow":
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.5)
     answer = (
         b"x" * 30_000_000
         if path == "/big"
