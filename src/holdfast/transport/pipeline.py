@@ -12,11 +12,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..identity.contract import Authenticator
 from ..model import HoldfastError, Misused, NotFound, Refused
-from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line, parse
+from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line
 from ..observability import begin_request, end_request
 from ..stores.contract import Journal
 from .asgi import Exchange, Push, Receive, Scope, Send
@@ -28,7 +28,8 @@ from .live import PING, Call, LiveSession
 from .patience import Patience
 from .problems import Problem
 from .public import PublicPages
-from .rules import BATCHES, PROTOCOL_VERSIONS, split_batch, wants
+from .reading import read_batch, read_message
+from .rules import BATCHES, PROTOCOL_VERSIONS, wants
 from .streams import Stream
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ VERSION: Final = b"mcp-protocol-version"
 LAST_EVENT_ID: Final = b"last-event-id"
 UNSUPPORTED_VERSION: Final = -32022
 DISCOVER: Final = "server/discover"
+LATER: Final = "2026-07-28"
 SHUTTING_DOWN: Final = "the server is shutting down; try again"
 
 Verb: TypeAlias = Callable[[Exchange], Awaitable[None]]
@@ -132,10 +134,10 @@ class Edge:
         if body.lstrip()[:1] == b"[":
             await self._batch(exchange, body)
             return
-        message = parse(body)
+        message = await read_message(body)
         if message.is_request:
             exchange.message_id = message.id
-        _check_version(headers, message.method)
+        _check_version(headers, message)
         if SESSION not in headers:
             await self._initialize(exchange, message, body)
             return
@@ -217,7 +219,7 @@ class Edge:
         _check_version(exchange.headers)
         if live.handshake.protocol != BATCHES:
             raise Misused(f"batches are part of protocol {BATCHES} only; send one message a request")
-        messages = [(parse(part), part) for part in split_batch(body)]
+        messages = await read_batch(body)
         for message, _ in messages:
             await self._ready_for(live, message)
         calls = live.begin_all([(message, part) for message, part in messages if message.is_request])
@@ -264,18 +266,19 @@ def _peer(scope: Scope) -> str | None:
     return None if client is None else str(client[0])
 
 
-def _check_version(headers: dict[bytes, bytes], method: str | None = None) -> None:
+def _check_version(headers: dict[bytes, bytes], message: Message | None = None) -> None:
     """Refuse protocols that are not served, in the words that make a newer client fall back to `initialize`.
 
+    Such a client tells its protocol in the message; the header is there for what lies in between.
     Source: MCP 2026-07-28, "Versioning".
     """
     given = headers.get(VERSION)
-    version = None if given is None else given.decode("latin-1")
-    if method == DISCOVER or not (version is None or version in PROTOCOL_VERSIONS):
-        supported = ", ".join(PROTOCOL_VERSIONS)
-        raise Problem(
-            400,
-            f"this server speaks {supported}; initialize with one of them",
-            code=UNSUPPORTED_VERSION,
-            data={"supported": PROTOCOL_VERSIONS, "requested": version},
-        )
+    asked: Any = None if given is None else given.decode("latin-1")
+    if message is not None and message.params is not None and message.params.meta is not None:
+        asked = message.params.meta.protocol or asked
+    discovers = message is not None and message.method == DISCOVER
+    if not discovers and (asked is None or asked in PROTOCOL_VERSIONS):
+        return
+    data = {"supported": PROTOCOL_VERSIONS, "requested": asked if isinstance(asked, str) else LATER}
+    words = f"this server speaks {', '.join(PROTOCOL_VERSIONS)}; initialize with one of them"
+    raise Problem(400, words, code=UNSUPPORTED_VERSION, data=data)
