@@ -12,6 +12,7 @@ later ones are wanted too. Nothing but names and versions is written.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,12 @@ def resolve(python: str, needs: list[str], pins: dict[str, str]) -> dict[str, st
         ]
         subprocess.run([*command, "-c", str(held), *needs], check=True, stdout=subprocess.DEVNULL)
         found = json.loads(report.read_text())["install"]
-    return {item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in found}
+    return {canonical(item["metadata"]["name"]): item["metadata"]["version"] for item in found}
+
+
+def canonical(name: str) -> str:
+    """Return the one spelling of a package's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def release(version: str) -> tuple[int, ...]:
