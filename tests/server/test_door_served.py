@@ -69,7 +69,9 @@ def test_a_page_can_read_that_it_must_say_who_asks(tmp_path: Path) -> None:
     )
     tokens.write_text(made.stdout)
     tokens.chmod(0o600)
-    with serving(tmp_path / "data", "--token-file", str(tokens), "--allow-origin", APP) as served:
+    with serving(
+        tmp_path / "data", "--token-file", str(tokens), "--allow-origin", APP, "--log-level", "debug"
+    ) as served:
         client = served.client()
         refused = client.send("POST", OPEN.encode(), {"Origin": APP})
         assert (refused.status, refused.response.getheader("access-control-allow-origin")) == (401, APP)
@@ -78,6 +80,9 @@ def test_a_page_can_read_that_it_must_say_who_asks(tmp_path: Path) -> None:
         token = made.stderr.split()[-1]
         assert client.send("POST", OPEN.encode(), {"Origin": APP, "Authorization": f"Bearer {token}"}).status == 200
         assert client.send("GET", path="/readyz").status == 200
+        served.terminate()
+        assert "POST /mcp answered 401" in served.log
+        assert token not in served.log  # R-SEC-2
 
 
 def test_a_page_that_is_allowed_opens_a_session_and_reads_its_id(served: Served) -> None:
