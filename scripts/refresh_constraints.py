@@ -19,6 +19,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from pip._vendor.packaging.requirements import Requirement
+
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 ROUNDS_MAX = 5
@@ -41,6 +43,7 @@ def wanted() -> list[str]:
 def resolve(python: str, needs: list[str], pins: dict[str, str]) -> dict[str, str]:
     """Return the name and version of each wheel that `needs` comes to on `python` when held to `pins`."""
     with tempfile.TemporaryDirectory() as place:
+        here = [need for need in needs if is_for(python, need)]
         held = Path(place, "held.txt")
         held.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
         report = Path(place, "report.json")
@@ -56,7 +59,7 @@ def resolve(python: str, needs: list[str], pins: dict[str, str]) -> dict[str, st
             "--report",
             str(report),
         ]
-        subprocess.run([*command, "-c", str(held), *needs], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, "-c", str(held), *here], check=True, stdout=subprocess.DEVNULL)
         found = json.loads(report.read_text())["install"]
     return {canonical(item["metadata"]["name"]): item["metadata"]["version"] for item in found}
 
@@ -64,6 +67,12 @@ def resolve(python: str, needs: list[str], pins: dict[str, str]) -> dict[str, st
 def canonical(name: str) -> str:
     """Return the one spelling of a package's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def is_for(python: str, need: str) -> bool:
+    """Return whether a requirement is meant for `python`: pip itself would ask the one that runs it."""
+    marker = Requirement(need).marker
+    return marker is None or marker.evaluate({"python_version": python})
 
 
 def release(version: str) -> tuple[int, ...]:
