@@ -1,6 +1,6 @@
 """An HTTP server on our protocol with short bounds, and an application that answers without end, or with much.
 
-bounded_server.py PORT HEAD_S STALLED_S CONNECTIONS_MAX
+bounded_server.py PORT HEAD_S BODY_S STALLED_S CONNECTIONS_MAX
 """
 
 from __future__ import annotations
@@ -73,12 +73,13 @@ async def main(port: int, bounds: HttpBounds) -> None:
 
 
 if __name__ == "__main__":
-    port, head_s, stalled_s, connections_max = sys.argv[1:]
+    port, head_s, body_s, stalled_s, connections_max = sys.argv[1:]
     run(
         main(
             int(port),
             HttpBounds(
                 head_s=float(head_s),
+                body_s=float(body_s),
                 stalled_s=float(stalled_s),
                 connections_max=int(connections_max),
                 look_every_s=0.05,

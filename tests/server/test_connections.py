@@ -40,10 +40,12 @@ class Bounded:
 
 
 @contextmanager
-def bounded(head_s: float = 60.0, stalled_s: float = 60.0, connections_max: int = 10_000) -> Iterator[Bounded]:
+def bounded(
+    head_s: float = 60.0, body_s: float = 60.0, stalled_s: float = 60.0, connections_max: int = 10_000
+) -> Iterator[Bounded]:
     port = free_port()
     program = str(ROOT / "tests" / "programs" / "bounded_server.py")
-    words = [sys.executable, program, str(port), str(head_s), str(stalled_s), str(connections_max)]
+    words = [sys.executable, program, str(port), str(head_s), str(body_s), str(stalled_s), str(connections_max)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"listening\n"
@@ -89,8 +91,18 @@ def test_a_head_that_does_not_end_is_not_waited_for(begun: bytes, after_another:
         assert all_of(connection).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_slow_answer_is_no_slow_head() -> None:
-    with bounded(head_s=1.0) as server, server.connect() as connection:
+@pytest.mark.parametrize("begun", [b"", b"{"])
+def test_a_body_that_does_not_end_is_not_waited_for(begun: bytes) -> None:
+    """R-SEC-3: slowloris, after the head."""
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    with bounded(body_s=0.3) as server, server.connect() as connection:
+        connection.sendall(head + begun)
+        assert all_of(connection).startswith(b"HTTP/1.1 408 ")
+        assert server.ask()["path"] == "/"
+
+
+def test_a_slow_answer_is_no_slow_request() -> None:
+    with bounded(head_s=1.0, body_s=1.0) as server, server.connect() as connection:
         connection.sendall(request("/slow", "Connection: close"))
         assert b'"path": "/slow"' in all_of(connection)
 

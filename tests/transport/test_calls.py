@@ -131,6 +131,8 @@ async def test_a_client_that_is_sent_away_comes_back_and_loses_nothing(tmp_path:
         server.say(method="notifications/progress", params={"progressToken": "p", "progress": 1})
         second = await say(edge, session, b"", "GET", last_event_id=last_id(first))
         assert [one["method"] for one in events(second)] == ["notifications/progress"]
+        place = f"id: {last_id(first)}\n".encode()
+        assert second.body.startswith(place), "a client that breaks off at once knows where it stands"
         server.say(id=1, result={"done": True})
         third = await say(edge, session, b"", "GET", last_event_id=last_id(second))
         assert [one["id"] for one in events(third)] == [1]

@@ -22,12 +22,13 @@ DESCRIPTORS_KEPT: Final = 256
 class HttpBounds:
     """What a client may leave hanging; times in seconds.
 
-    `head_s` and `head_bytes_max` bound the head of a request, `stalled_s` is how long a client may take nothing of what
-    is sent to it. None more than `connections_max` are served: by default what the descriptor limit leaves.
+    `head_s` and `head_bytes_max` bound the head of a request, `body_s` its body, `stalled_s` is how long a client may
+    take nothing of what is sent to it. None more than `connections_max` are served: by default what the descriptor limit leaves.
     """
 
     head_s: float = 30.0
     head_bytes_max: int = 64 * 2**10
+    body_s: float = 120.0
     stalled_s: float = 60.0
     connections_max: int | None = None
     look_every_s: float = 1.0
@@ -105,6 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_since: float | None = self.loop.time()
         self._head_bytes = 0
         self._taken = (0, 0.0)
+        self._unfinished: tuple[object, float] = (None, 0.0)
         if len(self.connections) >= self.connections_max:
             self.transport = transport
             self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
@@ -141,7 +143,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_since = self.loop.time()
 
     def look(self, now: float) -> None:
-        """End the connection when its request has no end of its head, or its client takes nothing, for too long."""
+        """End the connection when its request has no end, or its client takes nothing, for too long."""
         if not self._writes.is_all_taken:
             taken, since = self._taken
             if taken != self._writes.taken_bytes or not since:
@@ -150,10 +152,24 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._reset()
             return
         self._taken = (0, 0.0)
+        if self.cycle is not None and self.cycle.more_body:
+            self._look_at_body(now)
+            return
         waits_for_head = self.cycle is None or self.cycle.response_complete
         late = waits_for_head and self._head_since is not None and now - self._head_since >= self.bounds.head_s
         if late and not self.transport.is_closing():
             self._refuse(b"408 Request Timeout")
+
+    def _look_at_body(self, now: float) -> None:
+        """End the connection when the body of one request is not there in time; it counts from the first look at it."""
+        cycle, since = self._unfinished
+        if cycle is not self.cycle:
+            self._unfinished = (self.cycle, now)
+        elif now - since >= self.bounds.body_s:
+            if self.cycle.response_started:
+                self._reset()
+            else:
+                self._refuse(b"408 Request Timeout")
 
     def _reset(self) -> None:
         """Let go at once of all that waits, also in the system's buffers, which else keep it for minutes."""

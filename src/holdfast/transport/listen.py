@@ -15,7 +15,7 @@ from .asgi import Exchange, Push
 from .host import Host
 from .live import STANDALONE, LiveSession
 from .rules import PRIMED_SINCE, lost_before
-from .sse import EventId, event, parse_event_id, unnumbered
+from .sse import EventId, event, parse_event_id, place, unnumbered
 from .streams import Outlet, Position, Stream
 
 PAGE: Final = 100
@@ -54,6 +54,8 @@ class Listening:
             stream = await self._resume(live, seen, outlet)
 
         async def feed(push: Push) -> None:
+            if stream is not None and seen.seq >= 0 and live.handshake.protocol >= PRIMED_SINCE:
+                await push(place(live.tag, seen))
             after = await self._replay(live, stream, seen, push)
             if stream is not None:
                 stream.delivered = max(stream.delivered, after)

@@ -47,10 +47,18 @@ def event(tag: str, entry: Entry) -> bytes:
 
     An opening becomes the event with an id and empty data that makes a stream resumable before its first message.
     """
-    head = f"id: {tag}.{entry.stream}.{entry.term}.{entry.seq}\n"
     if not entry.data:
-        return f"{head}retry: {RETRY_MS}\ndata:\n\n".encode()
+        return place(tag, EventId(entry.stream, entry.term, entry.seq))
+    head = f"id: {tag}.{entry.stream}.{entry.term}.{entry.seq}\n"
     return b"%sdata: %s\n\n" % (head.encode(), entry.data)
+
+
+def place(tag: str, seen: EventId) -> bytes:
+    """Return the event, without a message, that says again where a client stands in a stream.
+
+    Some clients take the id to resume from only from the connection that broke off last.
+    """
+    return f"id: {tag}.{seen.stream}.{seen.term}.{seen.seq}\nretry: {RETRY_MS}\ndata:\n\n".encode()
 
 
 def unnumbered(data: bytes) -> bytes:
