@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeAlias
 
 from ..model import redacted
+from .stderr import StderrHandler
 
 # Control characters, line and paragraph separators, what reverses the direction of text, and halves of characters.
 _UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -69,7 +70,9 @@ def log_to_stderr(settings: LogSettings) -> None:
 
     Other libraries are heard from "warning" on.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    if sys.stderr is None:  # closed by whoever started us; its number may be something else by now
+        return
+    handler = StderrHandler(sys.stderr.fileno(), sys.stderr.encoding)
     handler.setFormatter(JsonLines() if settings.format == "json" else TextLines())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
