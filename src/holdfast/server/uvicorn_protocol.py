@@ -23,7 +23,8 @@ class HttpBounds:
     """What a client may leave hanging; times in seconds.
 
     `head_s` and `head_bytes_max` bound the head of a request, `body_s` its body, `stalled_s` is how long a client may
-    take nothing of what is sent to it. None more than `connections_max` are served: by default what the descriptor limit leaves.
+    take nothing of what is sent to it. No more than `connections_max` are served: by default what the descriptor limit
+    leaves.
     """
 
     head_s: float = 30.0
