@@ -19,7 +19,7 @@ ECHO_COMMAND: Final = ("python3", str(ECHO))
 
 @dataclass(frozen=True)
 class Peer:
-    """One contestant. `{port}`, `{data}` and `{tokens}` in the command are filled in at the start of each round.
+    """One contestant. `{port}`, `{place}` (a folder), `{data}` and `{tokens}` (in it) are filled in for each round.
 
     With a `token`, the file `{tokens}` lets it in, and every request carries it. With `one_answer` it answers all
     requests the same.
@@ -36,7 +36,7 @@ class Peer:
         if self.token is not None:
             tokens.touch(mode=0o600)
             tokens.write_text(token_line("bench", self.token) + "\n")
-        return [part.format(port=port, data=place / "data", tokens=tokens) for part in self.command]
+        return [part.format(port=port, data=place / "data", tokens=tokens, place=place) for part in self.command]
 
 
 def holdfast(*options: str, command: tuple[str, ...] = ECHO_COMMAND) -> tuple[str, ...]:
