@@ -209,10 +209,11 @@ class Fixed:
 
     keys = usable_keys(jwks(RSA, EC), DEFAULT_ALGORITHMS)
 
-    async def current(self) -> Any:
+    def kept(self, now: float) -> Any:
         return self.keys
 
-    with_unknown = current
+    async def with_unknown(self) -> Any:
+        return self.keys
 
 
 # -- where the keys are

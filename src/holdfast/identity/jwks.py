@@ -73,17 +73,23 @@ class IssuerKeys(Generic[K]):
                 keys._fetching.cancel()
                 await asyncio.wait({keys._fetching})
 
+    def kept(self, now: float) -> K | None:
+        """Return the keys as of `now`, None when there are none that are less than a day old."""
+        return self._keys if now - self._fetched_at <= OFFLINE_S_MAX else None
+
     async def current(self) -> K:
         """Return the keys, waiting for a fetch when there are none.
 
         Raises:
             Unavailable: There are none that are less than a day old.
         """
-        if self._keys is None or self._now() - self._fetched_at > OFFLINE_S_MAX:
+        keys = self.kept(self._now())
+        if keys is None:
             await self._fetch_unless_tried(NO_KEYS_S)
-            if self._keys is None or self._now() - self._fetched_at > OFFLINE_S_MAX:
-                raise Unavailable(f"the keys of the issuer of tokens are not known: {self._why}")
-        return self._keys
+            keys = self.kept(self._now())
+        if keys is None:
+            raise Unavailable(f"the keys of the issuer of tokens are not known: {self._why}")
+        return keys
 
     async def with_unknown(self) -> K:
         """Return the keys after a look whether there are others by now, which is taken every 30 seconds at most.

@@ -74,13 +74,16 @@ class JwtVerifier:
             yield cls(settings, keys, clock)
 
     async def verify(self, token: str) -> Principal | str:
-        keys = await self._keys.current()
+        now = self._now()
+        keys = self._keys.kept(now)
+        if keys is None:
+            keys = await self._keys.current()
         if keys is not self._known_by:
             self._known.clear()
             self._known_by = keys
         digest = hashlib.sha256(token.encode()).digest()
         known = self._known.get(digest)
-        if known is not None and self._now() < known.until:
+        if known is not None and now < known.until:
             self._known.move_to_end(digest)
             return known.principal
         return await self._check(token, digest, keys)
