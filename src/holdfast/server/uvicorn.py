@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -19,6 +20,7 @@ from .uvicorn_protocol import BoundedProtocol, HttpBounds
 
 GARBAGE_THRESHOLD: Final = 20_000
 LOOKED_AT_A_SLICE: Final = 500
+DESCRIPTORS_MAX: Final = 2**16
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -39,11 +41,13 @@ class _Server(uvicorn.Server):
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run `main` to its end on an event loop of its own.
+    """Run `main` to its end on an event loop of its own, with as many descriptors as the system allows within reason.
 
     What was made up to now stays for good, so the garbage collector need not look at it again and again; and it looks
     less often, for a request leaves hardly any cycles behind.
     """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS_MAX)), hard))
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, 50, 100)
