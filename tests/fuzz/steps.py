@@ -10,7 +10,10 @@ from typing import Any, Final
 VERBS: Final = ("POST", "POST", "POST", "POST", "GET", "DELETE", "OPTIONS", "HEAD", "PUT", "post", "")
 PATHS: Final = ("/mcp", "/mcp", "/mcp", "/mcp", "/", "/healthz", "/mcp/", "//mcp", "/\udcff", "/.well-known/x")
 SESSIONS: Final = 3
-"""Conversations go on in three sessions, and in one that is not there."""
+"""Conversations go on in three sessions, and in one that is not there. The last session is another user's, and old."""
+
+USERS: Final = (b"ann", b"bob", None)
+OWNERS: Final = (b"ann", b"ann", b"bob")
 
 HEADERS: Final = (
     (b"content-type", b"application/json"),
@@ -80,6 +83,7 @@ SHAPES: Final = (
     '{"jsonrpc":"2.0","id":"1.0:%(id)s","result":{}}',
     '{"jsonrpc":"2.0","id":%(id)s,"error":{"code":1,"message":"no"}}',
     '[{"jsonrpc":"2.0","id":%(id)s,"method":"%(method)s"},{"jsonrpc":"2.0","method":"a"}]',
+    '[{"jsonrpc":"2.0","id":8,"method":"log"},{"jsonrpc":"2.0","id":%(id)s,"method":"%(method)s","params":%(params)s}]',
     '{ "jsonrpc" : "2.0",\n "id" : %(id)s,\r\n "method" : "%(method)s", "params" : %(params)s }',
     '{"jsonrpc":"2.0","id":%(id)s,"id":7,"method":"%(method)s"}',
     '{"jsonrpc":"2.0","id":7,"ID":%(id)s,"method":"%(method)s"}',
@@ -94,7 +98,7 @@ class Step:
 
     `leave_after` is after how many events of the request the client is gone; None when it stays for its answer.
     `waits` is whether the next request is sent only once this one is answered. `resumes` sends the last event id seen
-    in any session.
+    in any session. `user` is who sends it, if anybody.
     """
 
     verb: str = "POST"
@@ -107,6 +111,7 @@ class Step:
     leave_after: int | None = None
     waits: bool = True
     resumes: bool = False
+    user: bytes | None = b"ann"
 
     @property
     def chunks(self) -> list[bytes]:
@@ -150,7 +155,8 @@ def step_from(choices: Choices) -> Step:
     flags = choices.number(256)
     if not flags & 0b1100_0000:  # a call as it should be, so that the deep parts are reached
         session = choices.number(SESSIONS)
-        return Step(session=session, body=body_from(Choices(bytes([0, 0])), choices.of(METHODS)), waits=not flags & 1)
+        body = body_from(Choices(b""), choices.of(METHODS))
+        return Step(session=session, body=body, waits=not flags & 1, user=OWNERS[session])
     return Step(
         verb=choices.of(VERBS),
         path=choices.of(PATHS),
@@ -162,6 +168,7 @@ def step_from(choices: Choices) -> Step:
         leave_after=choices.number(4) if flags & 32 else None,
         waits=not flags & 1,
         resumes=bool(flags & 128),
+        user=choices.of(USERS),
     )
 
 
@@ -183,5 +190,6 @@ def conversation_from(data: bytes) -> list[Step]:
 
 def initialize(number: int) -> bytes:
     """Return the request that opens a session."""
-    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": str(number), "version": "1"}}
+    protocol = "2025-11-25" if number < SESSIONS - 1 else "2025-03-26"
+    params = {"protocolVersion": protocol, "capabilities": {}, "clientInfo": {"name": str(number), "version": "1"}}
     return json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).encode()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from .steps import HEADERS, IDS, METHODS, PARAMS, PATHS, SESSIONS, SHAPES, VERBS, Step, conversation_from
+from .steps import HEADERS, IDS, METHODS, OWNERS, PARAMS, PATHS, SESSIONS, SHAPES, USERS, VERBS, Step, conversation_from
 from .world import world
 
 CORPUS = Path(__file__).parent / "corpus" / "app"
@@ -25,12 +24,15 @@ messages = st.builds(
 tokens = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=20).map(str.encode)
 headers = st.sampled_from(HEADERS) | st.tuples(tokens, st.binary(max_size=40))
 calls = st.builds(
-    Step,
-    session=st.integers(0, SESSIONS - 1),
-    body=st.builds(
-        lambda method: (SHAPES[0] % {"id": "1", "method": method, "params": "{}"}).encode(), st.sampled_from(METHODS)
+    lambda session, method, waits: Step(
+        session=session,
+        body=(SHAPES[0] % {"id": "1", "method": method, "params": "{}"}).encode(),
+        waits=waits,
+        user=OWNERS[session],
     ),
-    waits=st.booleans(),
+    st.integers(0, SESSIONS - 1),
+    st.sampled_from(METHODS),
+    st.booleans(),
 )
 odd_steps = st.builds(
     Step,
@@ -44,6 +46,7 @@ odd_steps = st.builds(
     leave_after=st.none() | st.integers(0, 3),
     waits=st.booleans(),
     resumes=st.booleans(),
+    user=st.sampled_from(USERS),
 )
 
 
@@ -52,7 +55,7 @@ async def play(steps: list[Step]) -> list[int]:
         return await made.play(steps)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(calls | odd_steps, max_size=10))
 def test_no_conversation_finds_a_fault(steps: list[Step]) -> None:
     """R-SEC-3, R-MCP-5."""
@@ -60,7 +63,7 @@ def test_no_conversation_finds_a_fault(steps: list[Step]) -> None:
         event(f"status {status}")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=120))
 def test_no_bytes_find_a_fault(data: bytes) -> None:
     asyncio.run(play(conversation_from(data)))
@@ -71,25 +74,30 @@ def test_what_was_found_once_stays_mended(found: Path) -> None:
     asyncio.run(play(conversation_from(found.read_bytes())))
 
 
-def test_conversations_reach_the_sessions() -> None:
+def call(session: int, shape: str, method: str, user: bytes | None = None) -> Step:
+    body = (shape % {"id": "1", "method": method, "params": "{}"}).encode()
+    return Step(session=session, body=body, user=user or OWNERS[session])
+
+
+async def test_conversations_reach_the_sessions() -> None:
     """A fuzzer whose every request is refused at the door would find nothing."""
-    good = [Step(session=number, body=SHAPES[0].encode() % {b"id": b"1", b"method": method, b"params": b"{}"})
-            for number in range(SESSIONS) for method in (b"tools/call", b"log", b"ask")]  # fmt: skip
-    assert Counter(asyncio.run(play(good))) == {200: len(good)}
-    secret = asyncio.run(_said(good[:1]))
-    assert b"secret-" in secret
-
-
-async def _said(steps: list[Step]) -> bytes:
+    steps = [call(session, SHAPES[0], method) for session in range(SESSIONS) for method in ("tools/call", "log", "ask")]
+    steps += [call(SESSIONS - 1, shape, "tools/call") for shape in SHAPES if shape.startswith("[")]
     async with world() as made:
-        await made.play(steps)
-        return made._asked[-1][0].body
+        assert await made.play(steps) == [200] * len(steps)
+        assert all(b"secret-" in heard.body for heard, _, _ in made.asked)
 
 
-async def test_the_judge_sees_another_sessions_data() -> None:
+async def test_the_judge_sees_what_it_is_there_for() -> None:
     async with world() as made:
-        await made.play([Step(session=0, body=SHAPES[1].encode() % {b"id": b"1", b"method": b"a"})])
-        heard, _, _ = made._asked[-1]
-        made._judge(heard, made.sessions[0])
+        await made.play([call(0, SHAPES[0], "tools/call"), call(0, SHAPES[0], "tools/call", user=b"bob")])
+        (own, _, _), (stranger, _, _) = made.asked[-2:]
+        made.judge(own, made.sessions[0])
         with pytest.raises(AssertionError, match="another session"):
-            made._judge(heard, made.sessions[1])
+            made.judge(own, made.sessions[1])
+        stranger.status = 200
+        with pytest.raises(AssertionError, match="somebody else"):
+            made.judge(stranger, made.sessions[0])
+        own.status = 500
+        with pytest.raises(AssertionError, match="status 500"):
+            made.judge(own, made.sessions[0])

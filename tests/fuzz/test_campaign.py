@@ -15,7 +15,7 @@ from .campaign import fuzz
 
 pytestmark = pytest.mark.slow
 
-RUNS = {"parser": 20_000, "app": 100}
+RUNS = {"parser": 10_000, "app": 100}
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ pieces = st.lists(st.sampled_from(PIECES), max_size=40).map(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(pieces | st.binary(max_size=100))
 def test_pieces_of_json_are_judged(body: bytes) -> None:
     """R-SEC-3."""

@@ -21,14 +21,15 @@ from typing import Any, Final
 
 from holdfast.gateway.contract import Exit
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
-from holdfast.model import SystemClock
+from holdfast.identity.contract import Principal
+from holdfast.model import SystemClock, Unauthenticated
 from holdfast.sessions import SessionManager
 from holdfast.stores import MemoryStore
 from holdfast.transport.host import Host, HostSettings
 from holdfast.transport.pipeline import Edge, EdgeSettings
 from holdfast.transport.places import Places
 
-from .steps import SESSIONS, Step, initialize
+from .steps import OWNERS, SESSIONS, Step, initialize
 
 HANG_S: Final = 30.0
 SECRET: Final = re.compile(rb"secret-[0-9a-f]{16}")
@@ -51,7 +52,7 @@ class SecretWorker:
         self._on_frame = on_frame
         self._on_exit = on_exit
         self._ended = False
-        self._asked = 0
+        self._questions = 0
 
     def send(self, frame: bytes, *, first: bool = False) -> None:
         assert not set(frame) & set(b"\r\n"), f"a frame of several lines: {frame!r}"
@@ -62,7 +63,7 @@ class SecretWorker:
         if method == "die":
             self._end(Exit(1, None, "it exited with code 1"))
         elif method is not None and "id" in message:
-            self._answer(message["id"], method)
+            self._answer(message["id"], method, message.get("params"))
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         self.send(frame)
@@ -70,13 +71,14 @@ class SecretWorker:
     async def stop(self, *, grace_s: float) -> None:
         self._end(Exit(0, None, "it was stopped"))
 
-    def _answer(self, asked_id: Any, method: str) -> None:
+    def _answer(self, asked_id: Any, method: str, params: Any) -> None:
+        spoken = params.get("protocolVersion") if isinstance(params, dict) else None
         if method == "log":
             self._say(method="notifications/message", params={"level": "info", "data": self._secret})
         if method == "ask":
-            self._asked += 1
-            self._say(id=self._asked, method="sampling/createMessage", params={"data": self._secret})
-        self._say(id=asked_id, result={"protocolVersion": "2025-11-25", "secret": self._secret})
+            self._questions += 1
+            self._say(id=self._questions, method="sampling/createMessage", params={"data": self._secret})
+        self._say(id=asked_id, result={"protocolVersion": spoken or "2025-11-25", "secret": self._secret})
 
     def _say(self, **members: Any) -> None:
         self._on_frame(json.dumps({"jsonrpc": "2.0", **members}).encode())
@@ -107,12 +109,23 @@ class SecretWorkers:
         return SecretWorker(secret, on_frame, on_exit)
 
 
+class Badges:
+    """Believes everybody who says a name."""
+
+    async def identify(self, headers: Sequence[tuple[bytes, bytes]], peer: str | None) -> Principal:
+        names = [value for name, value in headers if name == b"x-user"]
+        if len(names) != 1:
+            raise Unauthenticated("say who you are", challenge="Badge")
+        return Principal("badges", names[0].decode("latin-1"))
+
+
 class Heard:
     """What one request was answered, and the client that may leave before."""
 
     def __init__(self, step: Step) -> None:
         self._chunks = step.chunks
         self._leave_after = step.leave_after
+        self.step = step
         self._received = 0
         self.left = asyncio.Event()
         self.status = 0
@@ -166,17 +179,17 @@ class World:
         self._places = places
         self.sessions: list[bytes] = []
         self._seen_id = b""
-        self._asked: list[tuple[Heard, bytes, asyncio.Task[None]]] = []
+        self.asked: list[tuple[Heard, bytes, asyncio.Task[None]]] = []
 
     async def play(self, steps: Sequence[Step]) -> list[int]:
         """Play a conversation, judge it, and return the statuses of its answers."""
         for number in range(SESSIONS):
-            opened = await self._ask(Step(session=None, body=initialize(number)))
+            opened = await self._ask(Step(session=None, body=initialize(number), user=OWNERS[number]))
             self.sessions.append(opened.session)
         for step in steps:
             await self._ask(step)
         await self._all_leave()
-        return [heard.status for heard, _, _ in self._asked[SESSIONS:]]
+        return [heard.status for heard, _, _ in self.asked[SESSIONS:]]
 
     async def _ask(self, step: Step) -> Heard:
         heard, session = Heard(step), self._session_of(step)
@@ -185,10 +198,12 @@ class World:
             headers.append((b"mcp-session-id", session))
         if step.resumes and self._seen_id:
             headers.append((b"last-event-id", self._seen_id))
+        if step.user is not None:
+            headers.append((b"x-user", step.user))
         named = [value for name, value in headers if name == b"mcp-session-id"]
         scope = {"type": "http", "path": step.path, "method": step.verb, "headers": headers, "client": ("::1", 5)}
         task = asyncio.ensure_future(self._edge(scope, heard.receive, heard.send))
-        self._asked.append((heard, named[0] if len(named) == 1 else b"", task))
+        self.asked.append((heard, named[0] if len(named) == 1 else b"", task))
         if step.waits and step.verb == "GET":
             await asyncio.sleep(0)
         elif step.waits:
@@ -204,21 +219,25 @@ class World:
         return self.sessions[step.session] if step.session < len(self.sessions) else b"f" * 32
 
     async def _all_leave(self) -> None:
-        calls = {task for heard, _, task in self._asked if not task.done()}
+        calls = {task for heard, _, task in self.asked if not task.done()}
         await asyncio.wait(calls, timeout=0.03) if calls else None
-        for heard, _, _ in self._asked:
+        for heard, _, _ in self.asked:
             heard.left.set()
         if calls:
             _, hanging = await asyncio.wait(calls, timeout=HANG_S)
             assert not hanging, f"{len(hanging)} requests hang although their clients have left"
-        for heard, session, task in self._asked:
+        for heard, session, task in self.asked:
             task.result()
-            self._judge(heard, session)
+            self.judge(heard, session)
 
-    def _judge(self, heard: Heard, session: bytes) -> None:
+    def judge(self, heard: Heard, session: bytes) -> None:
         assert heard.status in STATUSES, f"status {heard.status}: {heard.body[:500]!r}"
         assert heard.complete, f"an answer without an end: {heard.body[:500]!r}"
         told = set(SECRET.findall(heard.body))
+        if session in self.sessions and heard.step.user != OWNERS[self.sessions.index(session)]:
+            may_succeed = heard.step.verb == "OPTIONS" or heard.step.path != "/mcp"
+            assert may_succeed or heard.status >= 400, f"somebody else was let in: {heard.status}"
+            session = b""
         theirs = {name.decode("utf-8", "replace") for name in (session, heard.session) if name}
         known = set[bytes]().union(*(self._workers.secrets.get(self._places.of(name), set()) for name in theirs))
         assert told <= known, f"another session's data: {heard.body[:500]!r}"
@@ -253,7 +272,7 @@ async def _edge(root: Path) -> AsyncIterator[World]:
     host = Host(sessions, store, upstreams, places, clock, HostSettings(), pause=nothing, resume=nothing)
     await host.start()
     try:
-        yield World(Edge(host, store, EdgeSettings(stream_after_s=0.005)), workers, places)
+        yield World(Edge(host, store, EdgeSettings(stream_after_s=0.005), Badges()), workers, places)
     finally:
         await host.stop()
 
