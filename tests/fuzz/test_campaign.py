@@ -40,6 +40,6 @@ def test_a_short_campaign_finds_nothing(tmp_path: Path, target: str) -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize(("target", "seconds"), [("parser", 60), ("app", 600)])
 def test_a_long_campaign_finds_nothing(tmp_path: Path, target: str, seconds: int) -> None:
-    outcome = fuzz(target, runs=-1, seconds=seconds, seed=2, keep=tmp_path)
+    outcome = fuzz(target, runs=-1, seconds=seconds, seed=int(os.environ.get("HOLDFAST_SEED", "2")), keep=tmp_path)
     print(json.dumps(outcome))
     assert (outcome["exit"], outcome["findings"]) == (0, []), outcome["said"]
