@@ -40,13 +40,13 @@ demo: $(STAMP)serve ## watch a session live on while its server is killed and st
 setup: $(STAMP)setup ## only the virtual environment, so that .venv/bin/holdfast runs (PYTHON= chooses which Python)
 	@echo "Ready: $(BIN)/holdfast"
 
-test: $(STAMP)test $(MODULES) ## install what the tests need and run them all
+test: $(STAMP)test $(MODULES) .programs ## install what the tests need and run them all
 	@$(PYTEST) -m "not campaign"
 
 fast: $(STAMP)test ## the tests that need neither real processes nor seconds (under 15 s)
 	@$(PYTEST) -q -m "not slow and not campaign"
 
-check: lint house $(MODULES) ## what CI runs: lint, format, types, house rules, then every test with branch coverage
+check: lint house $(MODULES) .programs ## what CI runs: lint, format, types, house rules, then every test with branch coverage
 	@$(PYTEST) -m "not campaign" --cov --cov-report=term:skip-covered
 
 lint: $(STAMP)check
@@ -109,6 +109,11 @@ $(STAMP)check: $(WANTED)
 # npm writes this file last, so it stands for the whole folder, and goes with it. What npm shall do is in tests/node/.npmrc.
 $(MODULES): tests/node/package.json tests/node/package-lock.json tests/node/.npmrc | $(STAMP)test
 	@cd tests/node && $(WITH_NODE) npm ci --loglevel=error >/dev/null
+
+# A proxy and a browser that tests put in front. Where they cannot be installed those tests are skipped, but not in CI.
+.PHONY: .programs
+.programs:
+	@command -v nginx >/dev/null && command -v chromium >/dev/null || scripts/need.sh nginx-light chromium || test -z "$$CI"
 
 .PHONY: .wrk
 .wrk:
