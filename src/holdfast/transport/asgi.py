@@ -34,6 +34,8 @@ STREAM_HEADERS: Final[Headers] = [
     (b"x-accel-buffering", b"no"),
 ]
 
+WATCH_AFTER_S: Final = 1.0
+
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 _TRACE: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-.*")
 
@@ -129,9 +131,16 @@ class Exchange:
         await self.answer(*as_answer(error, self.message_id))
 
     async def stream(
-        self, outlet: Outlet, feed: Callable[[Push], Awaitable[None]], within_s: float | None = None
+        self,
+        outlet: Outlet,
+        feed: Callable[[Push], Awaitable[None]],
+        *,
+        within_s: float | None = None,
+        watch_after_s: float = WATCH_AFTER_S,
     ) -> None:
         """Send what `feed` pushes as server-sent events until it returns; a client that leaves closes `outlet`.
+
+        That it left is noticed from `watch_after_s` seconds on: most streams are over by then.
 
         With `within_s` the outlet is closed after so many seconds, with the time after which the client shall return.
         A status can no longer tell what goes wrong in `feed`, so an event does.
@@ -140,10 +149,15 @@ class Exchange:
         async def push(chunk: bytes) -> None:
             await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
 
-        watch = spawn(_close_when_gone(self.receive, outlet), name="watch for a client that leaves")
-        timer = None
+        loop = asyncio.get_running_loop()
+        watches: list[asyncio.Task[None]] = []
+
+        def watch() -> None:
+            watches.append(spawn(_close_when_gone(self.receive, outlet), name="watch for a client that leaves"))
+
+        timers = [loop.call_later(watch_after_s, watch)]
         if within_s is not None:
-            timer = asyncio.get_running_loop().call_later(within_s, outlet.close, RETRY)
+            timers.append(loop.call_later(within_s, outlet.close, RETRY))
         try:
             self.status = 200
             headers = [*self.more, *STREAM_HEADERS]
@@ -157,9 +171,10 @@ class Exchange:
                 await push(unnumbered(error_answer(None, INTERNAL_ERROR, "internal error; see the log")))
             await self.send({"type": "http.response.body", "body": b""})
         finally:
-            watch.cancel()
-            if timer is not None:
+            for timer in timers:
                 timer.cancel()
+            for watching in watches:
+                watching.cancel()
 
 
 async def _close_when_gone(receive: Receive, outlet: Outlet) -> None:

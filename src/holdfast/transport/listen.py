@@ -63,7 +63,10 @@ class Listening:
                 await push(chunk)
 
         try:
-            await exchange.stream(outlet, feed, None if seen.stream == STANDALONE else self.visit_s(live))
+            if seen.stream == STANDALONE:
+                await exchange.stream(outlet, feed, watch_after_s=0.0)  # it must make room for the next one
+            else:
+                await exchange.stream(outlet, feed, within_s=self.visit_s(live))
         finally:
             if stream is not None:
                 stream.detach(outlet)

@@ -196,7 +196,7 @@ class Edge:
                 await push(chunk)
 
         try:
-            await exchange.stream(outlet, feed, self._listening.visit_s(live))
+            await exchange.stream(outlet, feed, within_s=self._listening.visit_s(live))
         finally:
             stream.detach(outlet)
 
