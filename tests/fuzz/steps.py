@@ -54,6 +54,7 @@ METHODS: Final = (
     "resources/subscribe",
     "server/discover",
     "die",
+    "odd",
     "notifications/progress",
     "",
 )

@@ -81,7 +81,11 @@ def call(session: int, shape: str, method: str, user: bytes | None = None) -> St
 
 async def test_conversations_reach_the_sessions() -> None:
     """A fuzzer whose every request is refused at the door would find nothing."""
-    steps = [call(session, SHAPES[0], method) for session in range(SESSIONS) for method in ("tools/call", "log", "ask")]
+    steps = [
+        call(session, SHAPES[0], method)
+        for session in range(SESSIONS)
+        for method in ("tools/call", "log", "ask", "odd")
+    ]
     steps += [call(SESSIONS - 1, shape, "tools/call") for shape in SHAPES if shape.startswith("[")]
     async with world() as made:
         assert await made.play(steps) == [200] * len(steps)

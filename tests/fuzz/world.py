@@ -32,6 +32,28 @@ from holdfast.transport.places import Places
 from .steps import OWNERS, SESSIONS, Step, initialize
 
 HANG_S: Final = 30.0
+ODD_FRAMES: Final = (
+    b"",
+    b"null",
+    b"[]",
+    b"{",
+    b"\xff",
+    b"starting up",
+    b'{"jsonrpc":"2.0"}',
+    b'{"jsonrpc":"2.0","id":"nobody asked","result":{}}',
+    b'{"jsonrpc":"2.0","id":1,"id":2,"result":{}}',
+    b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}',
+    b'{"jsonrpc":"2.0","id":18446744073709551616,"method":"roots/list"}',
+    b'{"jsonrpc":"2.0","id":"a:b","method":"ping"}',
+    b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":{}}}',
+    b'{"jsonrpc":"2.0","method":"notifications/progress","params":[]}',
+    b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}',
+    b'{"jsonrpc":"2.0","method":"notifications/message","params":{"x":' + b"[" * 500 + b"]" * 500 + b"}}",
+    b'{"jsonrpc":"2.0","method":"a","params":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    '{"jsonrpc":"2.0",\r"method":"notifications/message","params":{"data":"\u2028data: x\u2029"}}'.encode(),
+)
+"""What a server may write to stdout besides messages."""
+
 SECRET: Final = re.compile(rb"secret-[0-9a-f]{16}")
 EVENT_ID: Final = re.compile(rb"^id: (.+)$", re.MULTILINE)
 STATUSES: Final = frozenset({200, 202, 204, 400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 421, 503})
@@ -73,6 +95,9 @@ class SecretWorker:
 
     def _answer(self, asked_id: Any, method: str, params: Any) -> None:
         spoken = params.get("protocolVersion") if isinstance(params, dict) else None
+        if method == "odd":
+            for frame in ODD_FRAMES:
+                self._on_frame(frame)
         if method == "log":
             self._say(method="notifications/message", params={"level": "info", "data": self._secret})
         if method == "ask":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.kit import ROOT, eventually, free_port
 
@@ -219,6 +222,36 @@ def test_what_is_not_http_is_refused_and_the_connection_ends(patient: Bounded, s
     assert answer.count(b"HTTP/1.1 ") <= 1
     assert not answer or answer.startswith(b"HTTP/1.1 400 ")
     assert patient.ask()["path"] == "/"
+
+
+WORDS = [
+    *(b"GET ", b"POST ", b"/ ", b"/slow ", b"HTTP/1.1\r\n", b"HTTP/1.0\r\n", b"\r\n", b"\n", b"\r", b" ", b":", b"\0"),
+    *(b"Host: a\r\n", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n"),
+    *(
+        b"Connection: close\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+        b"3\r\nabc\r\n",
+        b"0\r\n\r\n",
+        b"abc",
+        b"X: \xff\r\n",
+    ),
+    *(b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n", request(), request(body="abc", verb="POST")),
+]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(WORDS) | st.binary(max_size=20), max_size=20), st.integers(1, 50))
+def test_whatever_is_sent_the_connection_comes_to_an_end(patient: Bounded, words: list[bytes], size: int) -> None:
+    """R-SEC-3: in pieces of any size; what is sent back begins with an answer, and others are served."""
+    sent = b"".join(words)
+    with patient.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # it may be closed by then
+            for begin in range(0, len(sent), size):
+                connection.sendall(sent[begin : begin + size])
+            connection.shutdown(socket.SHUT_WR)
+        answer = all_of(connection)
+    assert not answer or re.match(rb"HTTP/1\.1 (?:100|200|400|408) ", answer)
 
 
 def test_an_offer_to_upgrade_is_not_taken_up(patient: Bounded) -> None:

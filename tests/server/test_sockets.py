@@ -95,6 +95,21 @@ def test_a_session_in_a_trailer_is_none(served: Served, client: McpClient) -> No
         assert all_of(connection).startswith(b"HTTP/1.1 400 ")
 
 
+def test_what_strangers_send_does_not_fill_the_log(served: Served, client: McpClient) -> None:
+    """R-SEC-1: the disk is bounded."""
+    before = len(served.log)
+    for sent in (
+        b"\0" * 100,
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+    ):
+        with connected(served) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            all_of(connection)
+    assert len(served.log) == before
+
+
 def test_slow_clients_do_not_keep_others_from_being_served(
     served: Served, client: McpClient, many_descriptors: int
 ) -> None:

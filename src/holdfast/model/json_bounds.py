@@ -37,6 +37,8 @@ def check_bounds(body: bytes) -> None:
     Raises:
         Misused: It nests deeper, or has a longer number.
     """
+    if len(body) <= _FLAT_BYTES and _ARRAY not in body:
+        return
     if _may_be_deep(body) or (len(body) > DIGITS_MAX and _may_hold_a_long_number(body)):
         for _ in steps_of_check(body):
             pass
@@ -59,8 +61,7 @@ def steps_of_check(body: bytes) -> Iterator[None]:
 def _may_be_deep(body: bytes) -> bool:
     """Return whether it has more opening brackets than it may have levels. A number is found faster than bytes are."""
     if len(body) < _SHORT_BYTES:
-        arrays = body.count(b"[") if _ARRAY in body else 0
-        return (arrays > 0 or len(body) > _FLAT_BYTES) and arrays + body.count(b"{") > DEPTH_MAX
+        return body.count(b"[") + body.count(b"{") > DEPTH_MAX
     found = 0
     for bracket in (_ARRAY, _OBJECT):
         at = body.find(bracket)

@@ -9,7 +9,7 @@ which of two members of one name they take, and in whether they take `ID` for `i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias, cast
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -116,7 +116,8 @@ def parse_bounded(body: bytes) -> Message:
             _check_members(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(error) from error
-    params, message = sent.params, cast(Message, sent)
+    message: Message = sent
+    params = sent.params
     try:
         message.params = None if params is msgspec.UNSET else _params.decode(params)
     except msgspec.ValidationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import resource
 import signal
 import socket
@@ -67,6 +68,7 @@ async def serve_until_signalled(
 
     SIGTERM, SIGINT and SIGHUP (the terminal is gone) stop it. A second one cuts `drain` short.
     """
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of whatever strangers send, at their pace
     within = bounds or HttpBounds()
     config = uvicorn.Config(
         app,
