@@ -160,7 +160,10 @@ class KeeperWorkers:
 
     async def _start(self) -> Link:
         await self._bury(KEEPER_EXIT_S_MAX)
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise Unavailable(f"the keeper cannot be started: {error.strerror}") from error
         with theirs:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
