@@ -60,10 +60,8 @@ house: $(STAMP)check
 campaign: $(STAMP)test ## the long crash runs, with their table
 	@$(PYTEST) -m campaign -s
 
-bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run (BENCH= passes options on)
-	@$(WITH_NODE) $(BIN)/python -m bench.run_http $(BENCH)
-	@$(BIN)/python -m bench.durable_http
-	@$(BIN)/python -m bench.commit_latency
+bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run; 8 min (BENCH=--quick)
+	@$(WITH_NODE) $(BIN)/python -m bench $(BENCH)
 
 bench-peers: $(STAMP)test ## install the gateways that bench compares with, under bench/out
 	@$(WITH_NODE) npm install --silent --no-fund --no-audit --no-save --prefix bench/out/node supergateway@4.0.0

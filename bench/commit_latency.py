@@ -1,4 +1,4 @@
-"""How long a durable write, and a journal append, waits while 16 tasks keep the event loop busy. Prints JSON.
+"""How long a durable write, and a journal append, waits while 16 tasks keep the event loop busy. Prints one JSON line.
 
     PYTHONPATH=src python bench/commit_latency.py [--seconds 5] [--dir DIR]
 
@@ -81,7 +81,7 @@ async def main(seconds: float, folder: str | None) -> None:
                 for kind in ("put", "append")
                 for loaded in (False, True)
             }
-    print(json.dumps(results, indent=2))
+    print(json.dumps({"name": "commits of the store alone"} | results))
 
 
 if __name__ == "__main__":

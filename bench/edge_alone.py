@@ -28,8 +28,11 @@ from typing import Any, Final, Literal
 import uvloop
 from bench.empty_app import app as empty_app
 from bench.http_load import HEADERS, INITIALIZE
+from bench.peers import token_file
 
 from holdfast.gateway.contract import Exit, Handshake
+from holdfast.identity.bearer import BearerTokens
+from holdfast.identity.tokens import TokenFile, TokenSettings
 from holdfast.model import SystemClock
 from holdfast.model.jsonrpc import RequestId
 from holdfast.sessions import SessionManager
@@ -189,19 +192,14 @@ async def variant(stack: AsyncExitStack, name: str, place: Path) -> App:
             edge_on(await stack.enter_async_context(SqliteStore.open(place / "db")), place, "stream")
         )
     if name == "token":
-        return await stack.enter_async_context(edge_on(store, place, "auto", await token_file(stack, place)))
+        return await stack.enter_async_context(edge_on(store, place, "auto", await known_token(stack, place)))
     return await stack.enter_async_context(edge_on(store, place, "stream" if name == "stream" else "auto"))
 
 
-async def token_file(stack: AsyncExitStack, place: Path) -> Any:
+async def known_token(stack: AsyncExitStack, place: Path) -> Any:
     """Return what knows the one token there is."""
-    from holdfast.identity.bearer import BearerTokens
-    from holdfast.identity.rules import token_line
-    from holdfast.identity.tokens import TokenFile, TokenSettings
-
-    file = place / "tokens"
-    await asyncio.to_thread(file.write_text, token_line("bench", TOKEN))
-    return BearerTokens([await stack.enter_async_context(TokenFile.open(TokenSettings(file)))], None)
+    settings = TokenSettings(token_file(place / "tokens", TOKEN))
+    return BearerTokens([await stack.enter_async_context(TokenFile.open(settings))], None)
 
 
 async def measure(names: list[str], rounds: int, requests: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from bench.http_load import HEADERS, INITIALIZE, INITIALIZED, check, drive, open_session
-from bench.peers import BENCH, ECHO, Peer, holdfast
+from bench.peers import with_idle_sessions
 from bench.started import Started, leave_on_sigterm, running
 
 OPENERS: Final = 16
@@ -243,8 +243,7 @@ def main() -> None:
     leave_on_sigterm()
     try:
         raise_descriptors(options.streams, options.descriptors)
-        command = ("sh", str(BENCH / "idle_worker.sh"), "{place}/idle", str(ECHO))
-        peer = Peer("holdfast", holdfast("--max-sessions", str(options.streams + 2 * CALLING), command=command))
+        peer = with_idle_sessions("--max-sessions", str(options.streams + 2 * CALLING))
         with running(peer, end_within_s=END_WITHIN_S) as started:
             raise_descriptors(options.streams, None)
             try:

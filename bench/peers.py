@@ -34,15 +34,27 @@ class Peer:
         """Return the command for one round, whose files are in `place`."""
         tokens = place / "tokens"
         if self.token is not None:
-            tokens.touch(mode=0o600)
-            tokens.write_text(token_line("bench", self.token) + "\n")
+            token_file(tokens, self.token)
         return [part.format(port=port, data=place / "data", tokens=tokens, place=place) for part in self.command]
+
+
+def token_file(path: Path, token: str) -> Path:
+    """Make a file that lets in whoever has `token`."""
+    path.touch(mode=0o600)
+    path.write_text(token_line("bench", token) + "\n")
+    return path
 
 
 def holdfast(*options: str, command: tuple[str, ...] = ECHO_COMMAND) -> tuple[str, ...]:
     """Return the command that serves with these options."""
     program = str(Path(sys.executable).parent / "holdfast")
     return (program, "serve", "--port", "{port}", "--data", "{data}", *options, "--", *command)
+
+
+def with_idle_sessions(*options: str) -> Peer:
+    """Return a Holdfast whose sessions echo, and those opened once the file `{place}/idle` is there do nothing."""
+    command = ("sh", str(BENCH / "idle_worker.sh"), "{place}/idle", str(ECHO))
+    return Peer("holdfast", holdfast(*options, command=command))
 
 
 def installed() -> list[Peer]:
