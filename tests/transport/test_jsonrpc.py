@@ -37,6 +37,11 @@ def with_params(text: str) -> bytes:
     return b'{"jsonrpc":"2.0","id":1,"method":"a","params":%s}' % text.encode("utf-8", "surrogatepass")
 
 
+def short(value: object) -> str:
+    """Name a case by its beginning: the name of the running test is in the environment of all it starts."""
+    return repr(value)[:60]
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -128,6 +133,7 @@ def test_what_is_no_message_is_told_so(body: bytes) -> None:
         with_params('{"x":-0.%s}' % ("1" * (DIGITS_MAX + 1))),
         with_params("[" * 100_000 + "]" * 100_000),
     ],
+    ids=short,
 )
 def test_a_client_is_held_to_more_than_a_server(body: bytes) -> None:
     """What a server says has a client that waits for it."""
@@ -185,6 +191,7 @@ def test_a_request_that_is_cancelled_is_named_once() -> None:
         (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}', None, None),
         (b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"?"}}', None, None),
     ],
+    ids=short,
 )
 def test_what_is_merely_unusual_is_let_through(body: bytes, id: int | str | None, method: str | None) -> None:
     message = parse(body)
@@ -201,6 +208,7 @@ def test_what_is_merely_unusual_is_let_through(body: bytes, id: int | str | None
         b'{"jsonrpc":"2.0","id":18446744073709551616,"method":"ping"}',
         b'{"jsonrpc":"2.0","id":1,"result":' + b"[" * 200 + b"]" * 200 + b"}",
     ],
+    ids=short,
 )
 def test_what_a_server_says_oddly_still_reaches_its_client(frame: bytes) -> None:
     parse_frame(frame)
@@ -232,7 +240,9 @@ def test_depth_is_bounded_to_the_level(value: object, wraps: int, wrap: str) -> 
 
 
 @pytest.mark.parametrize("levels", [DEPTH_MAX, DEPTH_MAX + 1])
-@pytest.mark.parametrize("padding", ['"%s"' % ("]" * 99_999), '"%s"' % ('\\"' * 99_999), "[{}]" + ",[{}]" * 33_333])
+@pytest.mark.parametrize(
+    "padding", ['"%s"' % ("]" * 99_999), '"%s"' % ('\\"' * 99_999), "[{}]" + ",[{}]" * 33_333], ids=short
+)
 def test_what_stands_before_does_not_hide_the_depth(padding: str, levels: int) -> None:
     for shift in range(3):  # so that steps begin at every place of an escape
         deep = "[" * (levels - 1) + "]" * (levels - 1)
@@ -259,6 +269,7 @@ def test_a_number_is_bounded_wherever_it_stands(digits: int) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"[" + b"[]," * 3_000_000 + b"1]", b"[" + b'"",' * 3_000_000 + b"{}," * 65 + b"1]", b'"' * 9_000_000 + b"[" * 65],
+    ids=short,
 )
 def test_hostile_bodies_are_looked_at_in_short_steps(body: bytes) -> None:
     """The event loop gets a turn after each step."""
