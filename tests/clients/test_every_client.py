@@ -16,6 +16,7 @@ from holdfast.model.jsonrpc import INTERRUPTED
 from tests.kit import Served, serving
 
 from .driving import DRIVEN, ENDS, TALKING, Driver, Gone
+from .front import Front, in_front
 from .table import promised
 
 pytestmark = pytest.mark.slow
@@ -29,6 +30,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def front(served: Served) -> Iterator[Front]:
+    with in_front(served.port) as front:
+        yield front
+
+
 @pytest.fixture(scope="module", params=DRIVEN)
 def client(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -36,13 +43,14 @@ def client(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def driver(client: str, served: Served) -> Iterator[Driver]:
-    with Driver(client, url(served)) as driver:
+def driver(client: str, front: Front) -> Iterator[Driver]:
+    front.patient = True
+    with Driver(client, url(front)) as driver:
         yield driver
 
 
-def url(served: Served) -> str:
-    return f"http://127.0.0.1:{served.port}/mcp"
+def url(server: Served | Front) -> str:
+    return f"http://127.0.0.1:{server.port}/mcp"
 
 
 def can(client: str, what: str) -> bool:
@@ -95,23 +103,26 @@ def test_session_call_and_messages_outlive_the_server(client: str, driver: Drive
     assert (driver.call("recall") == {"answer": client}) is can(client, "the session after a restart")
 
 
-def test_a_call_while_the_server_is_away_fails(client: str, driver: Driver, served: Served) -> None:
+def test_it_says_that_its_session_is_not_there(driver: Driver, served: Served, tmp_path: Path) -> None:
+    """No client here initializes anew by itself, so its caller must be told what to do. The server has other data."""
+    before = served.data
+    served.kill()
+    served.data = tmp_path / "other"
+    served.start()
+    assert "does not exist (any more): initialize a new one" in driver.call("echo", text="?")["failed"]
+    served.kill()
+    served.data = before
+    served.start()
+
+
+def test_a_call_while_the_server_is_away_fails(client: str, driver: Driver, front: Front, served: Served) -> None:
     """Nothing that Holdfast could do decides whether the client lives on: nobody is there to answer it."""
+    front.patient = False
     served.kill()
     failed = outcome(driver)
     served.start()
     went_on = "failed" in failed and outcome(driver) == {"answer": client}
     assert went_on is can(client, "after a call while the server was away")
-
-
-def test_it_says_that_its_session_is_not_there_any_more(client: str, served: Served, tmp_path: Path) -> None:
-    """No client here initializes anew by itself, so its caller must be told what to do."""
-    with Driver(client, url(served)) as driver:
-        driver.call("echo", text="here")
-        served.kill()
-        served.data = tmp_path / "other"
-        served.start()
-        assert "does not exist (any more): initialize a new one" in driver.call("echo", text="?")["failed"]
 
 
 @pytest.mark.parametrize("client", [name for name in DRIVEN if can(name, "a session of another process")])
