@@ -14,7 +14,7 @@ import pytest
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
 from holdfast.stores import MemoryStore
 from holdfast.transport.held import HELD_BYTES_MAX, HELD_MAX, Held
-from holdfast.transport.host import HostSettings
+from holdfast.transport.host import BEATS, HostSettings
 from holdfast.transport.pipeline import Edge
 from holdfast.transport.questions import ASKED_MAX, Questions
 from holdfast.transport.rules import BATCH_MAX
@@ -191,7 +191,8 @@ async def test_an_open_stream_shows_signs_of_life(tmp_path: Path) -> None:
         assert outlet is not None
         await edge._host.journaler.flushed()
         await eventually_async(lambda: not outlet._items)
-        await edge._host.beat()
+        for _ in range(BEATS):
+            await edge._host.beat()
         await eventually_async(lambda: not outlet._items)
         server.say(id=1, result={})
         assert b"\n:\n\n" in (await calling).body

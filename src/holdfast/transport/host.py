@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 SWEEP_S: Final = 1.0
 STORE_CHORE_S: Final = 2.0
 BEAT_S: Final = 15.0
+BEATS: Final = 150
 SWEPT_A_SLICE: Final = 500
 TRIM_S: Final = 30.0
 KEY: Final = "mcp"
@@ -86,12 +88,13 @@ class Host:
         self._ended_while_counting: set[str] = set()
         self._opening: set[LiveSession] = set()
         self._trimmed_at = 0.0
+        self._beats = 0
         # A use reaches the record within the touch delay, a sweep, and a round of the store's own chores.
         self._late_s = touch_delay_s(settings.session_timeout_s) + SWEEP_S + STORE_CHORE_S
         self._periodic = (
             Periodic("sweep expired sessions", self.sweep, interval_s=SWEEP_S),
             Periodic("trim the journal", self._trim, interval_s=SWEEP_S),
-            Periodic("keep streams open", self.beat, interval_s=BEAT_S),
+            Periodic("keep streams open", self.beat, interval_s=BEAT_S / BEATS),
         )
 
     # -- the life of the host
@@ -267,10 +270,13 @@ class Host:
         await self._expire(now)
 
     async def beat(self) -> None:
-        """Send a sign of life on every open stream."""
-        for number, live in enumerate(list(self._live.values()), 1):
-            if number % SWEPT_A_SLICE == 0:
-                await asyncio.sleep(0)
+        """Send a sign of life on the open streams of one session in `BEATS`, the next ones every time.
+
+        Thousands at once would keep everybody else waiting.
+        """
+        count, self._beats = len(self._live), (self._beats + 1) % BEATS
+        begin, end = self._beats * count // BEATS, (self._beats + 1) * count // BEATS
+        for live in list(islice(self._live.values(), begin, end)):
             for stream in live.streams.values():
                 if stream.outlet is not None:
                     stream.outlet.beat()
