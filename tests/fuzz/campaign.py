@@ -42,6 +42,7 @@ def fuzz(target: str, *, runs: int, seconds: float, seed: int, keep: Path) -> di
             "max_total_time": int(seconds),
             "seed": seed,
             "max_len": SIZES_MAX[target],
+            "len_control": 0,  # long conversations from the start
             "timeout": int(GRACE_S),
             "artifact_prefix": f"{keep.absolute()}/{target}-",
         }
