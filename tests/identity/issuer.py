@@ -75,6 +75,7 @@ class Issuer:
         self.documents: dict[str, Answer] = {}
         self.asked: list[str] = []
         self.let_go = threading.Event()
+        self.left = threading.Event()
 
     def publish(self, *pairs: Pair) -> None:
         """Serve these keys, and the metadata that lead to them."""
@@ -95,14 +96,21 @@ class Issuer:
         if found.location is not None:
             handler.send_header("Location", found.location)
         if found.body is None:
-            handler.send_header("Content-Length", "10")
+            handler.send_header("Content-Length", "100000")
             handler.end_headers()
-            handler.wfile.write(b"{")
-            self.let_go.wait(60)
+            self._drip(handler)
         else:
             handler.send_header("Content-Length", str(len(found.body)))
             handler.end_headers()
             handler.wfile.write(found.body)
+
+    def _drip(self, handler: BaseHTTPRequestHandler) -> None:
+        """Send a byte every now and then until the client leaves, or is let go."""
+        try:
+            while not self.let_go.wait(0.05):
+                handler.wfile.write(b" ")
+        except OSError:
+            self.left.set()
 
 
 @contextmanager

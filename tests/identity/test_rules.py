@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from holdfast.identity import Principal
 from holdfast.identity.rules import (
     LEEWAY_S,
+    SUBJECT_BYTES_MAX,
     bearer_token,
     challenge,
     fits,
+    is_subject,
     issuer_metadata_urls,
     jwks_url_in,
     keys_of,
@@ -24,6 +26,8 @@ from holdfast.identity.rules import (
     why_refused,
 )
 from holdfast.model import Misused, Unavailable
+from holdfast.model.urls import URL_BYTES_MAX, secure_url
+from holdfast.sessions.rules import OWNER_BYTES_MAX
 
 NOW = 1_800_000_000.0
 GOOD = {"iss": "https://issuer.example", "aud": "mcp", "sub": "ann", "exp": NOW + 60}
@@ -151,6 +155,13 @@ def test_two_principals_never_have_the_same_owner(issuer: str, subject: str, oth
     """R-MCP-4."""
     one, two = Principal(issuer, subject), Principal(other, another)
     assert (one.owner == two.owner) == (one == two)
+
+
+def test_the_longest_principal_fits_into_a_record() -> None:
+    longest = Principal("https://issuer.example/".ljust(URL_BYTES_MAX, "x"), '"' * SUBJECT_BYTES_MAX)
+    assert secure_url(longest.issuer)
+    assert is_subject(longest.subject)
+    assert len(longest.owner.encode()) <= OWNER_BYTES_MAX
 
 
 @pytest.mark.parametrize(

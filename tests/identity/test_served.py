@@ -99,6 +99,11 @@ def test_without_a_token_a_client_learns_where_to_get_one(world: World, verb: st
         assert reply.json()["error"]["message"] == "send a token: Authorization: Bearer …"
 
 
+def test_a_stranger_with_a_long_message_is_answered_and_leaves_no_trace(world: World) -> None:
+    for _ in range(3):
+        assert world.client(None).send("POST", b" " * 5_000_000).status == 401
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
@@ -265,6 +270,18 @@ def test_another_address_may_be_listened_on_once_there_is_a_login(tmp_path: Path
     with serving(tmp_path / "data", "--host", "0.0.0.0", "--token-file", str(tokens)) as served:
         assert served.client().send("POST", PING).status == 401
         As(served.port, "ann-token-0123456789").initialize()
+
+
+def test_without_its_packages_a_login_by_jwt_says_which_extra_to_install(tmp_path: Path) -> None:
+    words = ["serve", "--port", str(free_port()), *JWT, "--", "true"]
+    program = f"import sys; sys.modules['jwt'] = None; from holdfast.cli.main import main; sys.exit(main({words}))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "holdfast: jwt is not installed; install holdfast with its extra `jwt`\n",
+    )
 
 
 JWT = ("--jwt-issuer", "https://issuer.example", "--jwt-audience", "mcp")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -65,40 +66,53 @@ class _Get:
     def __init__(self, url: str, within_s: float) -> None:
         self._url = url
         self._within_s = within_s
-        self._connection: http.client.HTTPConnection | None = None
+        # Let go of before it is closed, so that `abort` never meets another connection under its number.
+        self._link: socket.socket | None = None
+        self._lock = threading.Lock()
         self._aborted = False
 
     def run(self) -> bytes:
-        url = split_url(self._url)
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         try:
-            # Made in this thread, for the certificates of the system are read from disk.
-            connection = self._connection = kind(url.host.strip("[]"), url.port, timeout=self._within_s)
-            try:
-                connection.connect()
-                if self._aborted:
-                    raise TimeoutError("too late")
-                connection.request(
-                    "GET", (url.path or "/") + url.query, headers={"Accept": "application/json", "Connection": "close"}
-                )
-                with connection.getresponse() as response:
-                    body = response.read(BYTES_MAX + 1)
-            finally:
-                connection.close()
+            status, body = self._asked()
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unavailable(f"{self._url} cannot be fetched: {error or type(error).__name__}") from error
-        if response.status != 200:
-            hint = "; redirects are not followed" if 300 <= response.status < 400 else ""
-            raise Unavailable(f"{self._url} answered {response.status}{hint}")
+        if status != 200:
+            hint = "; redirects are not followed" if 300 <= status < 400 else ""
+            raise Unavailable(f"{self._url} answered {status}{hint}")
         if len(body) > BYTES_MAX:
             raise Unavailable(f"{self._url} answered more than {BYTES_MAX} bytes")
         return body
 
+    def _asked(self) -> tuple[int, bytes]:
+        url = split_url(self._url)
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        # Made in this thread, for the certificates of the system are read from disk.
+        connection = kind(url.host.strip("[]"), url.port, timeout=self._within_s)
+        with contextlib.closing(connection):
+            connection.connect()
+            with self._lock:
+                if self._aborted:
+                    raise TimeoutError("too late")
+                self._link = connection.sock  # the connection forgets it once the answer has begun
+            try:
+                connection.request("GET", (url.path or "/") + url.query, headers={"Accept": "application/json"})
+                with contextlib.closing(connection.getresponse()) as response:
+                    try:
+                        return response.status, response.read(BYTES_MAX + 1)
+                    finally:
+                        self._let_go()
+            finally:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._link = None
+
     def abort(self) -> None:
         """End the request if it still runs."""
-        self._aborted = True
-        link = self._connection.sock if self._connection is not None else None
-        if link is not None:
-            with contextlib.suppress(OSError):
-                # The one of the plain socket: that of a TLS socket takes its state from under the other thread.
-                socket.socket.shutdown(link, socket.SHUT_RDWR)
+        with self._lock:
+            self._aborted = True
+            if self._link is not None:
+                with contextlib.suppress(OSError):
+                    # The one of the plain socket: that of a TLS socket takes its state from under the other thread.
+                    socket.socket.shutdown(self._link, socket.SHUT_RDWR)

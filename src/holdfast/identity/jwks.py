@@ -53,7 +53,7 @@ class IssuerKeys(Generic[K]):
         self._keys: K | None = None
         self._fetched_at = self._tried_at = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
-        self._why = "they have not been fetched yet"
+        self._said = ""
 
     @classmethod
     @asynccontextmanager
@@ -88,7 +88,7 @@ class IssuerKeys(Generic[K]):
             await self._fetch_unless_tried(NO_KEYS_S)
             keys = self.kept(self._now())
         if keys is None:
-            raise Unavailable(f"the keys of the issuer of tokens are not known: {self._why}")
+            raise Unavailable("tokens cannot be checked now: the keys of their issuer are not known; try again")
         return keys
 
     async def with_unknown(self) -> K:
@@ -127,10 +127,13 @@ class IssuerKeys(Generic[K]):
                 self._body = body
                 _log.info("the keys of %s are known", self._settings.issuer)
         except (HoldfastError, TimeoutError) as error:
-            self._why = str(error) or f"no answer within {FETCH_WITHIN_S:g} s"
-            _log.error("the keys of %s could not be fetched: %s", self._settings.issuer, self._why)
+            why = str(error) or f"no answer within {FETCH_WITHIN_S:g} s"
+            if why != self._said:  # once, however many clients make us try again
+                _log.error("the keys of %s could not be fetched: %s", self._settings.issuer, why)
+            self._said = why
         else:
             self._fetched_at = self._now()
+            self._said = ""
 
     async def _jwks(self) -> bytes:
         place = self._settings.jwks
