@@ -152,7 +152,9 @@ class Keeper:
         place, work = fields["place"], f"{fields['place']}/work"
         env = {**fields["env"], "HOLDFAST_SESSION_DIR": work, wire.MARKER: f"{self._token}-{number}"}
         try:
-            child = start(fields["command"], work, env, self._files_max)
+            soft, hard = self._files_max
+            asked = fields.get("files_max") or soft
+            child = start(fields["command"], work, env, (min(asked, hard), hard))
         except StartError as error:
             self._fail(number, str(error))
             return

@@ -20,7 +20,7 @@ HELLO: Final = 0  # JSON {"version": 1}; from a keeper that refuses also "error"
 FRAME: Final = 1  # one JSON-RPC message without its newline
 
 # Server to keeper
-SPAWN: Final = 2  # JSON {"command": [...], "place": "...", "env": {...}, "frame_bytes_max": n}
+SPAWN: Final = 2  # JSON {"command": [...], "place": "...", "env": {...}, "frame_bytes_max": n, "files_max": n | None}
 STOP: Final = 3  # JSON {"grace_s": 2.0}: close stdin, SIGTERM after half the grace, SIGKILL after all of it
 FRAME_RECEIPT: Final = 4  # like FRAME, answered by ACCEPTED
 FIRST: Final = 64  # added to either: ahead of what waits for the worker's stdin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -43,6 +44,20 @@ def test_a_server_that_never_answers_makes_no_session(tmp_path: Path) -> None:
         reply = served.client().request("initialize", {})
         assert (reply.status, reply.response.getheader("retry-after")) == (503, "1")
         assert "300ms" in reply.json()["error"]["message"] or "0.3 s" in reply.json()["error"]["message"]
+
+
+def test_a_server_has_many_descriptors_and_its_workers_what_it_was_started_with(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = min(777, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        with serving(tmp_path / "data", command=PROBE) as served:
+            worker = int(served.opened().call("pid"))
+            assert resource.prlimit(worker, resource.RLIMIT_NOFILE)[0] == few
+            assert served.process is not None
+            assert resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE)[0] >= min(hard, 65536)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_no_more_sessions_than_may_exist(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,10 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
         ),
         stdio=StdioSettings(start_timeout_s=values["start-timeout"], starting_max=values["max-starting"]),
         keeper=KeeperSettings(
-            command=_from_here(command), env=_worker_env(values, environ), frame_bytes_max=values["max-frame"]
+            command=_from_here(command),
+            env=_worker_env(values, environ),
+            frame_bytes_max=values["max-frame"],
+            files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],  # as it is before the server raises its own
         ),
         logs=LogSettings(format=values["log-format"], level=values["log-level"]),
     )

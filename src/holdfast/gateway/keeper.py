@@ -34,12 +34,14 @@ class KeeperSettings:
 
     `env` is the whole environment of a worker, to which its session's folder is added. A message larger than
     `frame_bytes_max` ends the worker that wrote it. `start_s_max` covers the keeper's wait for an earlier keeper
-    to let go of the data directory. `grace_s` is what workers get when all are stopped at the end.
+    to let go of the data directory. `files_max` is how many files a worker may have open, unless it raises its limit
+    itself; by default as many as the keeper. `grace_s` is what workers get when all are stopped at the end.
     """
 
     command: tuple[str, ...]
     env: Mapping[str, str]
     frame_bytes_max: int = 10 * 2**20
+    files_max: int | None = None
     hello_s_max: float = 5.0
     start_s_max: float = 15.0
     grace_s: float = 2.0
@@ -114,6 +116,7 @@ class KeeperWorkers:
             "place": str(place.absolute()),
             "env": dict(settings.env),
             "frame_bytes_max": settings.frame_bytes_max,
+            "files_max": settings.files_max,
         }
         return msgspec.json.encode(order)
 
