@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from holdfast.model.jsonrpc import INTERRUPTED
-from tests.kit import Served, serving
+from tests.kit import PROBE, Served, serving
 
-from .driving import DRIVEN, ENDS, TALKING, Driver, Gone
+from .driving import DRIVEN, ENDS, PYTHON_AUTO, SDK_V1, TALKING, V2_AUTO, Driver, Gone
 from .front import Front, in_front
 from .table import promised
 
@@ -134,3 +134,12 @@ def test_another_process_takes_the_session_up(client: str, served: Served) -> No
         left = one.until("session")
     with Driver(client, url(served), left["session"], left["protocol"]) as other:
         assert other.call("recall") == {"answer": "taken up"}
+
+
+def test_a_server_that_is_full_tells_why(tmp_path: Path) -> None:
+    """Also to those that ask for the revision 2026-07-28 first: a 503 to that they would take for a server of it."""
+    with serving(tmp_path / "full", "--max-sessions", "1", command=PROBE) as full:
+        full.opened()
+        for client in (PYTHON_AUTO, SDK_V1, V2_AUTO):
+            with pytest.raises(Gone, match="1 sessions exist, as many as may"), Driver(client, url(full)):
+                pass
