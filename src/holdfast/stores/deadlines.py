@@ -94,14 +94,14 @@ class Deadlines:
         for at, session_id in enumerate(list(islice(self._expired, limit))):
             if at % _LOOKED_AT_A_SLICE == _LOOKED_AT_A_SLICE - 1:
                 await asyncio.sleep(0)
-            kept = self._kept.get(session_id)
-            if kept is None:
+            due = self._kept.get(session_id)
+            if due is None:
                 continue  # deleted while others had their turn
-            if kept.record.deadline <= now:
-                found.append(kept.record)
+            if due.record.deadline <= now:
+                found.append(due.record)
             else:
                 # Accessed while others had their turn, or the caller's clock is behind another caller's.
-                self.file(kept)
+                self.file(due)
         return found
 
     def _look(self, now: float, limit: int, later_this_second: list[Kept]) -> bool:
