@@ -105,6 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to wait for a head, or turn the client away when too many are connected."""
         self._writes = _WholeWrites(transport)
         self._head_since: float | None = self.loop.time()
+        self._is_in_body = False
         self._head_bytes = 0
         self._taken = (0, 0.0)
         self._unfinished: tuple[object, float] = (None, 0.0)
@@ -134,14 +135,22 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request."""
-        self._head_since, self._head_bytes = None, 0
+        self._head_since, self._head_bytes, self._is_in_body = None, 0, True
         super().on_headers_complete()
         self.headers = _NoTrailers()
 
+    def on_message_complete(self) -> None:
+        """Begin to wait for the next head, if the answer was given before the body was there."""
+        super().on_message_complete()
+        self._is_in_body = False
+        if self.cycle.response_complete:
+            self._head_since = self.loop.time()
+
     def on_response_complete(self) -> None:
-        """Begin to wait for the next head."""
+        """Begin to wait for the next head, unless a body comes that was answered before its end and is passed over."""
         super().on_response_complete()
-        self._head_since = self.loop.time()
+        if not self._is_in_body:
+            self._head_since = self.loop.time()
 
     def look(self, now: float) -> None:
         """End the connection when its request has no end, or its client takes nothing, for too long."""
