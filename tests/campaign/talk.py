@@ -21,8 +21,10 @@ GONE: Final = 404
 DRAINING: Final = 503
 
 
-def read_events(reply: Reply) -> Iterator[Seen]:
+def read_events(reply: Reply, after: str | None = None) -> Iterator[Seen]:
     """Yield whole events, as their exact bytes, until the stream ends or breaks.
+
+    A stream resumed behind the event `after` may begin by saying that it stands there, which is no event of its own.
 
     Raises:
         TimeoutError: Nothing came for `SILENCE_S_MAX`.
@@ -38,7 +40,9 @@ def read_events(reply: Reply) -> Iterator[Seen]:
                 elif name == b"data":
                     data.append(value.removeprefix(b" "))
                 elif not line.strip():
-                    if event_id is not None or data:
+                    if data == [b""] and event_id == after is not None:
+                        after = None
+                    elif event_id is not None or data:
                         yield Seen(event_id, b"\n".join(data))
                     event_id, data = None, []
         except TimeoutError:
@@ -106,7 +110,7 @@ class Talk:
                 return
             connection = Connection(call.connections[-1].last_id if call.connections else None)
             call.connections.append(connection)
-            for event in read_events(reply):
+            for event in read_events(reply, connection.after):
                 connection.events.append(event)
                 self._note(call, event, before)
                 self._reply(event)
@@ -163,7 +167,7 @@ class Talk:
                     return
                 connection = Connection(None if forget else last_id)
                 self.log.listens.append(connection)
-                for event in read_events(reply):
+                for event in read_events(reply, connection.after):
                     connection.events.append(event)
                     self.world.note("event seen")
                     self._reply(event)
