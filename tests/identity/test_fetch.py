@@ -20,6 +20,8 @@ from cryptography.x509.oid import NameOID
 from holdfast.identity.fetch import BYTES_MAX, fetched, read
 from holdfast.model import Unavailable
 
+from .issuer import Answer, issuing
+
 
 def certificate(path: Path) -> Path:
     """Write a key and a certificate of 127.0.0.1 that vouches for itself."""
@@ -95,6 +97,13 @@ async def test_an_authority_of_ones_own_is_named_by_the_environment(
 async def test_what_is_no_secure_address_is_not_even_tried(url: str) -> None:
     with pytest.raises(Unavailable, match=r"is not a URL|over http anybody"):
         await fetched(url)
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    with issuing() as issuer:
+        issuer.documents["/keys"] = Answer(200, b'"' + b"x" * (2 * BYTES_MAX) + b'"')
+        with pytest.raises(Unavailable, match="answered more than"):
+            await fetched(issuer.keys_url)
 
 
 async def test_a_file_of_keys_is_read_within_bounds(tmp_path: Path) -> None:
