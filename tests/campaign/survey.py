@@ -80,7 +80,7 @@ class Surveyor:
         """Resume a stream from its first, some and its last known event; each replay ends by itself."""
         for after in self._points(log, seen):
             with self._client(log).get(after) as reply:
-                events = list(read_events(reply, after)) if reply.is_stream else []
+                events = list(read_events(reply, known=True)) if reply.is_stream else []
                 yield Replay(after, reply.status, events)
 
     def _standalone(self, log: SessionLog, seen: list[Seen]) -> Iterator[Replay]:
@@ -91,7 +91,7 @@ class Surveyor:
                 events: list[Seen] = []
                 if reply.is_stream:
                     client.call("changed")
-                    events = list(self._up_to_own(read_events(reply, after), number))
+                    events = list(self._up_to_own(read_events(reply, known=True), number))
                 yield Replay(after, reply.status, events)
 
     def _up_to_own(self, events: Iterator[Seen], number: int) -> Iterator[Seen]:

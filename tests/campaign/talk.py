@@ -21,10 +21,11 @@ GONE: Final = 404
 DRAINING: Final = 503
 
 
-def read_events(reply: Reply, after: str | None = None) -> Iterator[Seen]:
+def read_events(reply: Reply, *, known: bool = False) -> Iterator[Seen]:
     """Yield whole events, as their exact bytes, until the stream ends or breaks.
 
-    A stream resumed behind the event `after` may begin by saying that it stands there, which is no event of its own.
+    A stream that is `known`, because it was listened to before, may begin by saying where the client stands, which is
+    no event of the stream.
 
     Raises:
         TimeoutError: Nothing came for `SILENCE_S_MAX`.
@@ -40,10 +41,9 @@ def read_events(reply: Reply, after: str | None = None) -> Iterator[Seen]:
                 elif name == b"data":
                     data.append(value.removeprefix(b" "))
                 elif not line.strip():
-                    if data == [b""] and event_id == after is not None:
-                        after = None
-                    elif event_id is not None or data:
+                    if (event_id is not None or data) and not (known and data == [b""]):
                         yield Seen(event_id, b"\n".join(data))
+                    known = known and not data
                     event_id, data = None, []
         except TimeoutError:
             raise
@@ -110,7 +110,7 @@ class Talk:
                 return
             connection = Connection(call.connections[-1].last_id if call.connections else None)
             call.connections.append(connection)
-            for event in read_events(reply, connection.after):
+            for event in read_events(reply, known=connection.after is not None):
                 connection.events.append(event)
                 self._note(call, event, before)
                 self._reply(event)
@@ -167,7 +167,7 @@ class Talk:
                     return
                 connection = Connection(None if forget else last_id)
                 self.log.listens.append(connection)
-                for event in read_events(reply, connection.after):
+                for event in read_events(reply, known=len(self.log.listens) > 1):
                     connection.events.append(event)
                     self.world.note("event seen")
                     self._reply(event)
