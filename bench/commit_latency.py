@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from holdfast.model import Record, new_session_id
-from holdfast.stores.contract import Entry, Kind
+from holdfast.stores.contract import Entry, Kind, append_to
 from holdfast.stores.sqlite import SqliteStore
 
 TASKS = 16
@@ -70,7 +70,7 @@ async def putter(store: SqliteStore) -> Callable[[int], Awaitable[None]]:
 async def appender(store: SqliteStore) -> Callable[[int], Awaitable[None]]:
     session_id = new_session_id()
     await store.put(record(session_id, 1), expect=0)
-    return lambda at: store.append(session_id, 1, [Entry("s", 1, at, Kind.MESSAGE, time.time(), b"x" * 300)])
+    return lambda at: append_to(store, session_id, 1, [Entry("s", 1, at, Kind.MESSAGE, time.time(), b"x" * 300)])
 
 
 async def main(seconds: float, folder: str | None) -> None:

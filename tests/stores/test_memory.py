@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.stores import MemoryStore
-from holdfast.stores.contract import JournalBounds, Kind, Query
+from holdfast.stores.contract import JournalBounds, Kind, Query, append_to
 from holdfast.testing.records import NOW, entry_of, record_of
 from tests import kit
 
@@ -69,9 +69,9 @@ async def test_trimming_old_streams_beside_many_messages_lets_the_loop_go_on() -
         store = MemoryStore()
         await store.put(record_of("s"), expect=0)
         for at in range(1000):
-            await store.append("s", 1, [entry_of(f"a{at}", 0, Kind.OPENING), entry_of(f"a{at}", 1, Kind.FINAL)])
+            await append_to(store, "s", 1, [entry_of(f"a{at}", 0, Kind.OPENING), entry_of(f"a{at}", 1, Kind.FINAL)])
         for at in range(20_000):
-            await store.append("s", 1, [entry_of("live", at, at=NOW + 50)])
+            await append_to(store, "s", 1, [entry_of("live", at, at=NOW + 50)])
         with watch:
             assert await store.trim(JournalBounds(session_entries_max=30_000, age_s_max=10.0), NOW + 55) == 2000
         assert len(await store.read("s", "live", after=(0, -1), limit=30_000)) == 20_000

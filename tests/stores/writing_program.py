@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from holdfast import Draft, SessionManager
-from holdfast.stores.contract import Entry, Kind
+from holdfast.stores.contract import Entry, Kind, append_to
 from holdfast.stores.sqlite import SqliteStore
 
 
@@ -31,7 +31,9 @@ async def write(store: SqliteStore, name: str) -> None:
             name, lambda draft: (draft.metadata.update(n=draft.metadata["n"] + 1), draft)[1]
         )
         say("session", name, updated.metadata["n"])
-        await store.append(name, 1, [Entry("s", 1, seq, Kind.MESSAGE, 0.0, b"x" * 50) for seq in (2 * at, 2 * at + 1)])
+        await append_to(
+            store, name, 1, [Entry("s", 1, seq, Kind.MESSAGE, 0.0, b"x" * 50) for seq in (2 * at, 2 * at + 1)]
+        )
         say("journal", name, 2 * at + 1)
         extra = f"{name}-{at}"
         await sessions.create({}, id=extra, timeout=None, durable=at % 2 == 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.gateway.contract import Exit, Handshake, Upstreams
-from holdfast.model import SystemClock, Unavailable
+from holdfast.model import HoldfastError, SystemClock, Unavailable
 from holdfast.model.jsonrpc import RequestId, parse
 from holdfast.sessions import SessionManager
 from holdfast.stores import Entry, MemoryStore
@@ -71,9 +71,9 @@ class FailingStore(MemoryStore):
     failing = False
     error: Exception = Unavailable("the store is away")
 
-    async def append(self, session_id: str, term: int, entries: Any) -> None:
+    async def append(self, batches: Any) -> list[HoldfastError | None]:
         self._maybe_fail()
-        await super().append(session_id, term, entries)
+        return await super().append(batches)
 
     async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
         self._maybe_fail()

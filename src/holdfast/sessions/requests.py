@@ -9,7 +9,7 @@ import msgspec
 from ..model.clock import Clock
 from ..model.errors import Conflict, Misused, NotFound
 from ..model.ids import new_session_id, redacted
-from ..stores.contract import Entry, Journal, Kind, Store
+from ..stores.contract import Entry, Journal, Kind, Store, append_to
 from . import rules
 from .locks import SessionLocks
 
@@ -83,7 +83,7 @@ class Requests:
         if record is None or rules.is_gone(record, now):
             raise NotFound(f"session {redacted(session_id)} is not there")
         entry = Entry(stream, record.term, 0 if kind is Kind.OPENING else 1, kind, now, data, request)
-        await self._journal.append(session_id, record.term, [entry])
+        await append_to(self._journal, session_id, record.term, [entry])
 
 
 def _encoded(request_id: RequestId) -> bytes:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
+from ..model.errors import HoldfastError
 from ..model.session import Record
 
 
@@ -170,6 +171,14 @@ class JournalBounds(msgspec.Struct, frozen=True, kw_only=True):
     age_s_max: float = 86_400.0
 
 
+class Batch(NamedTuple):
+    """Entries of one session, from the node that owns it under `term`."""
+
+    session_id: str
+    term: int
+    entries: Sequence[Entry]
+
+
 @runtime_checkable
 class Journal(Protocol):
     """An ability of stores: keeps the messages from which a client can resume a stream."""
@@ -178,14 +187,13 @@ class Journal(Protocol):
         """Return a number higher than every one before, durably, so that a term names one ownership for ever."""
         ...
 
-    async def append(self, session_id: str, term: int, entries: Sequence[Entry]) -> None:
-        """Write `entries` all or none, in order, so that they outlive this process.
+    async def append(self, batches: Sequence[Batch]) -> list[HoldfastError | None]:
+        """Write each batch all or none, its entries in order, so that they outlive this process.
 
-        An entry whose stream, term and seq are there already is left as it is, so appending again is safe.
-
-        Raises:
-            Moved: The session's stored term is higher than `term`. Nothing was written.
-            NotFound: The session is not there. Nothing was written.
+        Returns, for each batch, what kept it from being written: `Moved`, the session's stored term is higher;
+        `NotFound`, the session is not there; `Misused`, it is too large for this store; or None, it is written. One
+        does not touch those beside it. An entry whose stream, term and seq are there already is left as it is, so
+        appending again is safe.
         """
         ...
 
@@ -200,3 +208,14 @@ class Journal(Protocol):
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         """Delete what exceeds `bounds`, oldest first, in bounded steps; return how many entries went."""
         ...
+
+
+async def append_to(journal: Journal, session_id: str, term: int, entries: Sequence[Entry]) -> None:
+    """Append one batch.
+
+    Raises:
+        Moved, NotFound, Misused: As `Journal.append` says. Nothing was written.
+    """
+    (error,) = await journal.append([Batch(session_id, term, entries)])
+    if error is not None:
+        raise error

@@ -52,7 +52,7 @@ class Lane(Generic[A]):
         self._work = work
         self._end_work = end
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[A | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[A] | None] = SimpleQueue()
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
@@ -78,7 +78,7 @@ class Lane(Generic[A]):
         self._waiting_bytes += size_bytes
         for act in acts:
             act.future = self._loop.create_future()
-            self._queue.put(act)
+        self._queue.put(acts)  # at once, for each may wake the thread
         if not self._stands_aside:
             self._stands_aside = True
             self._loop.call_later(_ASIDE_EVERY_S, self._stand_aside)
@@ -121,13 +121,13 @@ class Lane(Generic[A]):
 
     def _take(self) -> tuple[list[A], bool]:
         acts: list[A] = []
-        act = self._queue.get()
+        submitted = self._queue.get()
         try:
-            while act is not None:
-                acts.append(act)
+            while submitted is not None:
+                acts += submitted
                 if len(acts) >= BATCH_MAX:
                     return acts, True
-                act = self._queue.get_nowait()
+                submitted = self._queue.get_nowait()
         except Empty:
             return acts, True
         return acts, False

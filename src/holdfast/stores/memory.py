@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from ..model.errors import Misused, Moved, NotFound, VersionConflict
+from ..model.errors import HoldfastError, Misused, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
-from .contract import Entry, IdPage, JournalBounds, OpenStream, Page, Query
+from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query
 from .deadlines import Deadlines, Kept
 from .memory_journal import MemoryJournal
 
@@ -113,13 +113,17 @@ class MemoryStore:
         self._term += 1
         return self._term
 
-    async def append(self, session_id: str, term: int, entries: Sequence[Entry]) -> None:
+    async def append(self, batches: Sequence[Batch]) -> list[HoldfastError | None]:
+        return [self._append(*batch) for batch in batches]
+
+    def _append(self, session_id: str, term: int, entries: Sequence[Entry]) -> HoldfastError | None:
         kept = self._kept.get(session_id)
         if kept is None:
-            raise NotFound(f"session {redacted(session_id)} is not there")
+            return NotFound(f"session {redacted(session_id)} is not there")
         if kept.record.term > term:
-            raise Moved(f"session {redacted(session_id)} has term {kept.record.term}; the entries came from {term}")
+            return Moved(f"session {redacted(session_id)} has term {kept.record.term}; the entries came from {term}")
         self._journal.append(session_id, entries)
+        return None
 
     async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
         return self._journal.read(session_id, stream, after, limit)

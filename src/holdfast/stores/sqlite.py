@@ -16,7 +16,7 @@ from ..model.errors import HoldfastError, Misused
 from ..model.session import Record
 from ..runtime import Periodic, shielded
 from .accesses import Accesses
-from .contract import Entry, IdPage, JournalBounds, OpenStream, Page, Query
+from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_checkpoint import Checkpoints
@@ -133,11 +133,15 @@ class SqliteStore:
         term: int = await self._write(Run(_next_term, durable=True))
         return term
 
-    async def append(self, session_id: str, term: int, entries: Sequence[Entry]) -> None:
-        if len(entries) > ROWS_MAX:
-            raise Misused(f"append takes at most {ROWS_MAX} entries at once, not {len(entries)}")
-        if entries:
-            await self._write(Append(session_id, term, entries))
+    async def append(self, batches: Sequence[Batch]) -> list[HoldfastError | None]:
+        acts = [Append(batch.session_id, batch.term, batch.entries) for batch in batches]
+        for act in acts:
+            if len(act.rows) > ROWS_MAX:
+                act.error = Misused(f"a batch holds at most {ROWS_MAX} entries, not {len(act.rows)}")
+        fit = [act for act in acts if act.rows and act.error is None]
+        if fit:
+            await self._writer.submit(*fit)
+        return [_refusal(act) for act in acts]
 
     async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
         return await self._read(lambda connection: read_entries(connection, session_id, stream, after, limit))
@@ -211,6 +215,12 @@ class SqliteStore:
         await self._checkpoints.close()
         await self._reader.close()
         await self._writer.close()
+
+
+def _refusal(act: Write) -> HoldfastError | None:
+    if act.error is None or isinstance(act.error, HoldfastError):
+        return act.error
+    raise act.error
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:

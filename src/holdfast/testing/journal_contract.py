@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pytest
 
 from ..model.errors import Moved, NotFound
-from ..stores.contract import Entry, Journal, JournalBounds, Kind, OpenStream, Store
+from ..stores.contract import Batch, Entry, Journal, JournalBounds, Kind, OpenStream, Store, append_to
 from .records import NOW, entry_of, record_of
 
 START = (0, -1)
@@ -32,8 +32,8 @@ class JournalContract:
         """R-STO-2."""
         await store.put(record_of("s", term=1), expect=0)
         entries = [entry_of("a", seq) for seq in range(3)] + [entry_of("a", seq, term=2) for seq in (3, 4)]
-        await store.append("s", 1, entries[:2])
-        await store.append("s", 2, entries[2:])
+        await append_to(store, "s", 1, entries[:2])
+        await append_to(store, "s", 2, entries[2:])
         assert await store.read("s", "a", after=START) == entries
         assert await store.read("s", "a", after=(1, 1)) == entries[2:]
         assert await store.read("s", "a", after=(2, 4)) == []
@@ -43,14 +43,14 @@ class JournalContract:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         opening = Entry("é", 7, 0, Kind.OPENING, NOW + 0.1, b"\0\xff", b'"id"')
-        await store.append("s", 7, [opening])
+        await append_to(store, "s", 7, [opening])
         assert await store.read("s", "é", after=START) == [opening]
 
     async def test_streams_and_sessions_are_apart(self, store: JournalStore) -> None:
         """R-STO-1."""
         for name in ("s", "t"):
             await store.put(record_of(name), expect=0)
-        await store.append("s", 1, [entry_of("a", 0), entry_of("b", 0, data=b"b")])
+        await append_to(store, "s", 1, [entry_of("a", 0), entry_of("b", 0, data=b"b")])
         assert [entry.data for entry in await store.read("s", "b", after=START)] == [b"b"]
         assert await store.read("t", "a", after=START) == []
         assert await store.read("nobody", "a", after=START) == []
@@ -59,34 +59,34 @@ class JournalContract:
         """R-CLU-2."""
         await store.put(record_of("s", term=5), expect=0)
         with pytest.raises(Moved):
-            await store.append("s", 4, [entry_of("a", 0), entry_of("a", 1)])
+            await append_to(store, "s", 4, [entry_of("a", 0), entry_of("a", 1)])
         assert await store.read("s", "a", after=START) == []
 
     async def test_a_session_that_is_not_there_has_no_journal(self, store: JournalStore) -> None:
         """R-STO-1."""
         with pytest.raises(NotFound):
-            await store.append("nobody", 1, [entry_of("a", 0)])
+            await append_to(store, "nobody", 1, [entry_of("a", 0)])
 
     async def test_a_refused_append_does_not_touch_those_beside_it(self, store: JournalStore) -> None:
         """R-STO-1."""
         for name, term in (("s", 1), ("moved", 9), ("t", 1)):
             await store.put(record_of(name, term=term), expect=0)
-        appends = [store.append(name, 1, [entry_of("a", 0)]) for name in ("s", "moved", "nobody", "t")]
-        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        names = ("s", "moved", "nobody", "t")
+        outcomes = await store.append([Batch(name, 1, [entry_of("a", 0)]) for name in names])
         assert [type(outcome) for outcome in outcomes] == [type(None), Moved, NotFound, type(None)]
         assert [len(await store.read(name, "a", after=START)) for name in ("s", "moved", "t")] == [1, 0, 1]
 
     async def test_appending_again_changes_nothing(self, store: JournalStore) -> None:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
-        await store.append("s", 1, [entry_of("a", 0)])
-        await store.append("s", 1, [entry_of("a", 0, data=b"other"), entry_of("a", 1)])
+        await append_to(store, "s", 1, [entry_of("a", 0)])
+        await append_to(store, "s", 1, [entry_of("a", 0, data=b"other"), entry_of("a", 1)])
         assert [entry.data for entry in await store.read("s", "a", after=START)] == [b"0", b"1"]
 
     async def test_a_deleted_session_takes_its_journal_along(self, store: JournalStore) -> None:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
-        await store.append("s", 1, [entry_of("a", 0, Kind.OPENING, request=b"1")])
+        await append_to(store, "s", 1, [entry_of("a", 0, Kind.OPENING, request=b"1")])
         await store.delete("s")
         await store.put(record_of("s"), expect=0)
         assert await store.read("s", "a", after=START) == []
@@ -95,7 +95,7 @@ class JournalContract:
     async def test_an_expired_session_takes_its_journal_along(self, store: JournalStore) -> None:
         """R-MGR-5."""
         await store.put(record_of("s"), expect=0)
-        await store.append("s", 1, [entry_of("a", 0)])
+        await append_to(store, "s", 1, [entry_of("a", 0)])
         await store.expire(NOW + 60)
         await store.put(record_of("s"), expect=0)
         assert await store.read("s", "a", after=START) == []
@@ -105,8 +105,8 @@ class JournalContract:
         await store.put(record_of("s"), expect=0)
         openings = [entry_of(stream, 0, Kind.OPENING, request=b"%d" % at) for at, stream in enumerate("zyx")]
         standing = entry_of("get", 0, Kind.OPENING)
-        await store.append("s", 1, [*openings, standing, entry_of("z", 1), entry_of("z", 2)])
-        await store.append("s", 1, [entry_of("y", 1, Kind.FINAL)])
+        await append_to(store, "s", 1, [*openings, standing, entry_of("z", 1), entry_of("z", 2)])
+        await append_to(store, "s", 1, [entry_of("y", 1, Kind.FINAL)])
         expected = [OpenStream(openings[0], 2), OpenStream(openings[2], 0), OpenStream(standing, 0)]
         assert await store.unfinished("s") == expected
         assert await store.unfinished("nobody") == []
@@ -138,7 +138,7 @@ class JournalContract:
         """R-STO-1."""
         await _write_stream(store, "s", messages=3, data=b"x" * 100)
         answers = [entry_of(f"b{at}", 1, Kind.FINAL, data=b"x" * 100) for at in range(20)]
-        await store.append("s", 1, answers)
+        await append_to(store, "s", 1, answers)
         bounds = JournalBounds(session_entries_max=3, session_bytes_max=300, total_bytes_max=300)
         assert await store.trim(bounds, NOW) == 0
         assert len(await store.read("s", "a", after=START)) == 5
@@ -148,10 +148,10 @@ class JournalContract:
         bounds = JournalBounds(session_entries_max=5, session_bytes_max=500, total_bytes_max=1000)
         for name in ("s", "t", "gone"):
             await _write_stream(store, name, messages=5, data=b"x" * 100)
-        await store.append("s", 1, [entry_of("a", seq, data=b"x" * 100) for seq in range(1, 6)])
+        await append_to(store, "s", 1, [entry_of("a", seq, data=b"x" * 100) for seq in range(1, 6)])
         await store.delete("gone")
         assert await store.trim(bounds, NOW) == 0
-        await store.append("s", 1, [entry_of("b", 1, data=b"x" * 100)])
+        await append_to(store, "s", 1, [entry_of("b", 1, data=b"x" * 100)])
         assert await store.trim(bounds, NOW) == 1
         assert [entry.seq for entry in await store.read("s", "a", after=START)] == [0, 2, 3, 4, 5, 6]
         assert await store.trim(bounds, NOW) == 0
@@ -160,10 +160,10 @@ class JournalContract:
         """R-STO-1."""
         none = JournalBounds(session_entries_max=0, session_bytes_max=0, total_bytes_max=0, age_s_max=100.0)
         await _write_stream(store, "s", messages=3)
-        await store.append("s", 1, [entry_of("live", 0, Kind.OPENING), entry_of("live", 1, at=NOW + 50)])
+        await append_to(store, "s", 1, [entry_of("live", 0, Kind.OPENING), entry_of("live", 1, at=NOW + 50)])
         await store.trim(none, NOW + 100)
         assert [entry.kind for entry in await store.read("s", "a", after=START)] == [Kind.OPENING, Kind.FINAL]
-        await store.append("s", 1, [entry_of("live", 2, at=NOW + 60)])
+        await append_to(store, "s", 1, [entry_of("live", 2, at=NOW + 60)])
         assert await store.trim(JournalBounds(age_s_max=100.0), NOW + 101) == 2
         assert await store.read("s", "a", after=START) == []
         assert [entry.seq for entry in await store.read("s", "live", after=START)] == [0, 2]
@@ -172,7 +172,7 @@ class JournalContract:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         entries = [entry_of("a", seq, at=NOW + seq) for seq in range(6)]
-        await store.append("s", 1, entries)
+        await append_to(store, "s", 1, entries)
         assert await store.trim(JournalBounds(age_s_max=100.0), NOW + 103) == 3
         assert await store.read("s", "a", after=START) == entries[3:]
 
@@ -180,7 +180,7 @@ class JournalContract:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
         for start in range(0, 2500, 500):
-            await store.append("s", 1, [entry_of("a", seq) for seq in range(start, start + 500)])
+            await append_to(store, "s", 1, [entry_of("a", seq) for seq in range(start, start + 500)])
         assert await store.trim(JournalBounds(session_entries_max=10), NOW) == 2490
         assert [entry.seq for entry in await store.read("s", "a", after=START)] == list(range(2490, 2500))
 
@@ -189,4 +189,4 @@ async def _write_stream(store: JournalStore, session_id: str, *, messages: int, 
     await store.put(record_of(session_id), expect=0)
     entries = [entry_of("a", seq, **fields) for seq in range(1, messages + 1)]
     ends = entry_of("a", 0, Kind.OPENING), entry_of("a", messages + 1, Kind.FINAL)
-    await store.append(session_id, 1, [ends[0], *entries, ends[1]])
+    await append_to(store, session_id, 1, [ends[0], *entries, ends[1]])

@@ -143,10 +143,15 @@ class Exchange:
         That it left is noticed from `watch_after_s` seconds on: most streams are over by then.
 
         With `within_s` the outlet is closed after so many seconds, with the time after which the client shall return.
-        A status can no longer tell what goes wrong in `feed`, so an event does.
+        A status can no longer tell what goes wrong in `feed`, so an event does. The head goes out with the first chunk:
+        `feed` pushes one at once, or what it waits for comes soon.
         """
 
         async def push(chunk: bytes) -> None:
+            if not self.status:  # with the first chunk, so that both are one write to the client
+                self.status = 200
+                headers = [*self.more, *STREAM_HEADERS]
+                await self.send({"type": "http.response.start", "status": 200, "headers": headers})
             await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
 
         loop = asyncio.get_running_loop()
@@ -159,9 +164,6 @@ class Exchange:
         if within_s is not None:
             timers.append(loop.call_later(within_s, outlet.close, RETRY))
         try:
-            self.status = 200
-            headers = [*self.more, *STREAM_HEADERS]
-            await self.send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 await feed(push)
             except HoldfastError as error:
@@ -169,6 +171,8 @@ class Exchange:
             except Exception:
                 _log.exception("a stream failed")
                 await push(unnumbered(error_answer(None, INTERNAL_ERROR, "internal error; see the log")))
+            if not self.status:
+                await push(b"")
             await self.send({"type": "http.response.body", "body": b""})
         finally:
             for timer in timers:

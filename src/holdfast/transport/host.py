@@ -20,7 +20,7 @@ from ..model.jsonrpc import INTERRUPTED, Message, error_answer, id_from_json, on
 from ..runtime import Periodic, spawn
 from ..sessions import Draft, SessionManager
 from ..sessions.rules import touch_delay_s
-from ..stores.contract import Entry, Journal, JournalBounds, Kind, OpenStream
+from ..stores.contract import Entry, Journal, JournalBounds, Kind, OpenStream, append_to
 from .live import STANDALONE, LiveSession
 from .places import Places
 from .rules import use_must_be_told
@@ -365,7 +365,7 @@ class Host:
         why = f"the server was restarted while this call ran; {UNANSWERED}"
         data = error_answer(id_from_json(opening.request), INTERRUPTED, why)
         final = Entry(opening.stream, self.term, next_seq, Kind.FINAL, self.now(), data)
-        await self._journal.append(live.id, self.term, [final])
+        await append_to(self._journal, live.id, self.term, [final])
 
     def _make(
         self, session_id: str, principal: str | None, timeout: float | None, handshake: Handshake, used_at: float

@@ -15,7 +15,7 @@ from .asgi import Exchange, Push
 from .host import Host
 from .live import STANDALONE, LiveSession
 from .rules import PRIMED_SINCE, lost_before
-from .sse import EventId, event, parse_event_id, place, unnumbered
+from .sse import COMMENT, EventId, event, parse_event_id, place, unnumbered
 from .streams import Outlet, Position, Stream
 
 PAGE: Final = 100
@@ -54,8 +54,9 @@ class Listening:
             stream = await self._resume(live, seen, outlet)
 
         async def feed(push: Push) -> None:
-            if stream is not None and seen.seq >= 0 and live.handshake.protocol >= PRIMED_SINCE:
-                await push(place(live.tag, seen))
+            if stream is not None:
+                primed = seen.seq >= 0 and live.handshake.protocol >= PRIMED_SINCE
+                await push(place(live.tag, seen) if primed else COMMENT)
             after = await self._replay(live, stream, seen, push)
             if stream is not None:
                 stream.delivered = max(stream.delivered, after)

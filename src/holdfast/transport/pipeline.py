@@ -29,7 +29,8 @@ from .patience import Patience
 from .problems import Problem
 from .public import PublicPages
 from .reading import read_batch, read_message
-from .rules import BATCHES, PROTOCOL_VERSIONS, wants
+from .rules import BATCHES, PRIMED_SINCE, PROTOCOL_VERSIONS, wants
+from .sse import COMMENT
 from .streams import Stream
 
 _log = logging.getLogger(__name__)
@@ -192,6 +193,8 @@ class Edge:
             )
 
         async def feed(push: Push) -> None:
+            if live.handshake.protocol < PRIMED_SINCE:  # it gets no opening, and shall know that its request came
+                await push(COMMENT)
             while (chunk := await outlet.take()) is not None:
                 await push(chunk)
 

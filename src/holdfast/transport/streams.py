@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..model import HoldfastError, Unavailable
 from ..model.jsonrpc import RequestId, id_json
 from ..runtime import spawn
-from ..stores.contract import Entry, Journal, Kind
+from ..stores.contract import Batch, Entry, Journal, Kind
 from .sse import COMMENT, RETRY, event
 
 _log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ JOURNALING_BYTES_MAX: Final = 16 * 2**20
 BATCH_MAX: Final = 500
 
 Position = tuple[int, int]
+Done: TypeAlias = "Callable[[Entry, HoldfastError | None], None]"
 LAST: Final[Position] = (2**62, 0)
 """Behind every event: for what is no event, and so is sent whatever a client has seen."""
 
@@ -124,7 +125,7 @@ class Stream:
 
 
 class Journaler:
-    """Writes what the sessions' servers say, in order per session, and says so when it is written.
+    """Writes what the sessions' servers say, in order, and says so when it is written.
 
     `entries_written` and `bytes_written` count what was written since they were last set to 0.
     What waits is bounded: above `JOURNALING_BYTES_MAX` bytes `pause` is called, and `resume` once half is written.
@@ -134,57 +135,53 @@ class Journaler:
         self._journal = journal
         self._pause = pause
         self._resume = resume
-        self._waiting: dict[str, list[tuple[Entry, Callable[[Entry, HoldfastError | None], None]]]] = {}
-        self._drains: set[asyncio.Task[None]] = set()
+        self._waiting: list[tuple[str, int, Entry, Done]] = []
+        self._writing: asyncio.Task[None] | None = None
         self.entries_written = self.bytes_written = 0
         self._bytes = 0
         self._paused = False
 
-    def write(
-        self, session_id: str, term: int, entry: Entry, done: Callable[[Entry, HoldfastError | None], None]
-    ) -> None:
-        """Journal one entry of a session behind all written before; `done` is told when it is, or why it is not."""
+    def write(self, session_id: str, term: int, entry: Entry, done: Done) -> None:
+        """Journal one entry behind all written before; `done` is told when it is, or why it is not."""
         self._account(len(entry.data))
-        waiting = self._waiting.get(session_id)
-        if waiting is None:
-            self._waiting[session_id] = [(entry, done)]
-            drain = spawn(self._drain(session_id, term), name="journal a session's messages")
-            self._drains.add(drain)
-            drain.add_done_callback(self._drains.discard)
-        else:
-            waiting.append((entry, done))
+        self._waiting.append((session_id, term, entry, done))
+        if self._writing is None:
+            self._writing = spawn(self._write_all(), name="journal messages")
 
-    async def _drain(self, session_id: str, term: int) -> None:
-        while waiting := self._waiting[session_id]:
-            batch, self._waiting[session_id] = waiting[:BATCH_MAX], waiting[BATCH_MAX:]
-            error = await self._append(session_id, term, [entry for entry, _ in batch])
+    async def _write_all(self) -> None:
+        """Write one batch at a time: what comes meanwhile, of whichever session, makes the next one."""
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+            errors = await self._append(batch)
             self.entries_written += len(batch)
-            for entry, done in batch:
+            for session_id, term, entry, done in batch:
                 self.bytes_written += len(entry.data)
                 self._account(-len(entry.data))
                 try:
-                    done(entry, error)
+                    done(entry, errors[session_id, term])
                 except Exception:  # whoever comes behind it must not wait for ever
                     _log.exception("a journaled message could not be handed on")
-        del self._waiting[session_id]
+        self._writing = None
 
-    async def _append(self, session_id: str, term: int, entries: list[Entry]) -> HoldfastError | None:
+    async def _append(self, batch: list[tuple[str, int, Entry, Done]]) -> dict[tuple[str, int], HoldfastError | None]:
+        of: dict[tuple[str, int], list[Entry]] = {}
+        for session_id, term, entry, _ in batch:
+            of.setdefault((session_id, term), []).append(entry)
         try:
-            await self._journal.append(session_id, term, entries)
+            errors = await self._journal.append([Batch(*session, entries) for session, entries in of.items()])
         except HoldfastError as refused:
-            return refused
+            return dict.fromkeys(of, refused)
         except Exception as error:
             _log.exception("the journal failed")
             unavailable = Unavailable(f"the journal failed: {error}")
             unavailable.__cause__ = error
-            return unavailable
-        return None
+            return dict.fromkeys(of, unavailable)
+        return dict(zip(of, errors, strict=True))
 
     async def flushed(self, within_s: float = 5.0) -> None:
         """Return once nothing waits to be written, or after `within_s` seconds."""
-        drains = list(self._drains)
-        if drains:
-            await asyncio.wait(drains, timeout=within_s)
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=within_s)
 
     def _account(self, size_bytes: int) -> None:
         self._bytes += size_bytes
