@@ -7,7 +7,7 @@ from collections import deque
 
 FRAMES_MAX = 256
 BYTES_MAX = 2**20
-OVERFLOW_BYTES = 16 * 2**20
+OVERFLOW_BYTES = 80 * 2**20  # more than the largest message, which may wait behind another one
 CHUNK_BYTES = 65536  # what an empty pipe takes
 
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from holdfast.gateway.contract import Changed, Exit, Handshake
+from holdfast.gateway.rules import SUBSCRIPTIONS_BYTES_MAX, change_of, with_subscription
 from holdfast.gateway.stdio import StdioSettings, StdioUpstream, StdioUpstreams
 from holdfast.model import HoldfastError, Refused, Unavailable
 from holdfast.model.jsonrpc import request
@@ -191,3 +192,14 @@ async def test_answers_to_what_the_gateway_asked_are_not_passed_on() -> None:
     assert upstream.frames == []
     upstream.it.send(request(5, "ping", b"{}"))
     assert len(upstream.frames) == 1
+
+
+def test_what_a_new_worker_must_be_told_is_bounded() -> None:
+    """A record that outgrew its store could not be written any more, and would not count crashes."""
+    handshake = HANDSHAKE
+    for number in range(100):
+        handshake = with_subscription(handshake, f"{number:03}" + "é" * 5000)
+    assert sum(len(uri.encode()) for uri in handshake.subscriptions) <= SUBSCRIPTIONS_BYTES_MAX
+    assert handshake.subscriptions[-1].startswith("099")
+    body = request(1, "logging/setLevel", b'{"level":"%s"}' % (b"x" * 10_000))
+    assert change_of("logging/setLevel", body)(handshake).log_level is None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.gateway.contract import Exit
-from holdfast.model import Unavailable
+from holdfast.model import Misused, Unavailable
 
 AGREED = {"protocolVersion": "2025-11-25"}
 
@@ -19,7 +19,7 @@ Plan = Callable[["PlannedWorker", dict[str, Any]], None]
 class PlannedWorker:
     """A worker that hands each message it gets to the plan."""
 
-    full = jammed = False
+    full = jammed = refusing = gone = False
 
     def __init__(self, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None], plan: Plan) -> None:
         self._on_frame = on_frame
@@ -40,12 +40,16 @@ class PlannedWorker:
             self._on_exit(ended or Exit(1, None, "it exited with code 1"))
 
     def send(self, frame: bytes, *, first: bool = False) -> None:
+        if self.refusing:
+            raise Misused("too long to be sent")
         if not self.ended:
             message = json.loads(frame)
             self.heard.append(message)
             self._plan(self, message)
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+        if self.gone:
+            raise Unavailable("the worker ended before it got the message")
         self.send(frame)
 
     async def stop(self, *, grace_s: float) -> None:

@@ -14,14 +14,14 @@ import pytest
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
 from holdfast.stores import MemoryStore
 from holdfast.transport.held import HELD_BYTES_MAX, HELD_MAX, Held
-from holdfast.transport.host import BEATS, HostSettings
+from holdfast.transport.host import INITIALIZE_BYTES_MAX, HostSettings
 from holdfast.transport.pipeline import Edge
 from holdfast.transport.questions import ASKED_MAX, Questions
 from holdfast.transport.rules import BATCH_MAX
 from tests.gateway.workers import PlannedWorker, PlannedWorkers
 from tests.kit import eventually_async
 
-from .edges import Answered, ask, edge_on
+from .edges import Answered, FailingStore, ask, edge_on
 
 
 class Server:
@@ -111,6 +111,20 @@ async def test_a_batch_with_one_bad_message_is_refused_whole(tmp_path: Path, bat
         assert (await say(edge, session, request(1))).status == 200, "no id of it is taken"
 
 
+async def test_a_batch_for_which_there_is_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    note = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}
+    async with served(tmp_path, "2025-03-26") as (server, edge, session):
+        worker = server.workers.made[-1]
+        before = len(server.heard)
+        worker.full = True
+        assert (await say(edge, session, [note, request(7, "ping")])).status == 503
+        worker.full, worker.gone = False, True
+        assert (await say(edge, session, [request(7), note])).status == 503
+        worker.gone = False
+        assert len(server.heard) == before + 1, "what came before the notification"
+        assert (await say(edge, session, [note, request(7, "ping")])).status == 200
+
+
 @pytest.mark.parametrize("protocol", ["2025-06-18", "2025-11-25"])
 async def test_later_protocols_have_no_batches(tmp_path: Path, protocol: str) -> None:
     async with served(tmp_path, protocol) as (_, edge, session):
@@ -181,21 +195,41 @@ async def test_a_request_without_an_answer_ends_with_an_error_and_its_server_is_
         assert (await say(edge, session, request(7), accept="application/json, text/event-stream")).status == 200
 
 
-async def test_an_open_stream_shows_signs_of_life(tmp_path: Path) -> None:
-    async with served(tmp_path, answer="stream") as (server, edge, session):
+async def test_a_call_is_cancelled_once_however_often_the_client_says_so(tmp_path: Path) -> None:
+    """Nobody keeps a call for ever by cancelling it again and again."""
+    async with served(tmp_path) as (server, edge, session):
         server.answering = False
         calling = asyncio.ensure_future(say(edge, session, request(1)))
         await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
-        await eventually_async(lambda: bool(edge._host._live[session].streams))
-        (outlet,) = [stream.outlet for stream in edge._host._live[session].streams.values()]
-        assert outlet is not None
-        await edge._host.journaler.flushed()
-        await eventually_async(lambda: not outlet._items)
-        for _ in range(BEATS):
-            await edge._host.beat()
-        await eventually_async(lambda: not outlet._items)
+        call = edge._host._live[session].calls[1]
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+        assert (await say(edge, session, cancel)).status == 202
+        ends = call.timer
+        assert (await say(edge, session, cancel)).status == 202
+        assert call.timer is ends
         server.say(id=1, result={})
-        assert b"\n:\n\n" in (await calling).body
+        assert (await calling).status == 200
+
+
+async def test_a_call_that_cannot_be_passed_on_is_not_in_flight(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, edge, session):
+        server.workers.made[-1].refusing = True
+        assert (await say(edge, session, request(1))).status == 400
+        server.workers.made[-1].refusing = False
+        assert (await say(edge, session, request(1))).status == 200
+
+
+async def test_an_answered_call_does_not_keep_its_answer(tmp_path: Path) -> None:
+    """Others may still wait in front of it to become streams."""
+    async with served(tmp_path, stream_after_s=1000.0) as (server, edge, session):
+        server.answering = False
+        calling = asyncio.ensure_future(say(edge, session, request(1)))
+        await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+        server.answering = True
+        assert (await say(edge, session, request(2))).status == 200
+        assert [hasattr(call, "waiter") for _, _, call in edge._patience._waiting] == [True, False]
+        server.say(id=1, result={})
+        assert (await calling).status == 200
 
 
 # -- what the server asks
@@ -231,6 +265,26 @@ async def test_a_question_that_is_withdrawn_is_withdrawn_under_the_id_the_client
         late = {"jsonrpc": "2.0", "id": question["id"], "result": {}}
         assert (await say(edge, session, late)).status == 202
         assert not [one for one in server.heard if "result" in one]
+
+
+async def test_questions_of_a_process_that_has_ended_are_withdrawn(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, edge, session):
+        server.say(id=4, method="roots/list")
+        server.say(method="notifications/message", params={"level": "info", "data": "kept"})
+        live = edge._host._live[session]
+        server.answering = False
+        calling = asyncio.ensure_future(say(edge, session, request(1)))
+        await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+        server.say(id=5, method="elicitation/create", params={})
+        server.workers.made[-1].end()
+        question, withdrawn, interrupted = events(await calling)
+        assert (withdrawn["method"], withdrawn["params"]["requestId"]) == ("notifications/cancelled", question["id"])
+        assert interrupted["error"]["code"] == -32050
+        listening = asyncio.ensure_future(say(edge, session, b"", "GET"))
+        await eventually_async(lambda: "0" in live.streams and live.streams["0"].next_seq == 2)
+        await edge._host.journaler.flushed()
+        live.close_streams(b"")
+        assert [one["method"] for one in events(await listening)] == ["notifications/message"], "no dead question"
 
 
 async def test_what_nobody_listens_to_is_held_bounded_and_the_rest_is_told(tmp_path: Path) -> None:
@@ -285,6 +339,63 @@ async def test_answers_pings_and_cancellations_pass_when_nothing_else_does(tmp_p
         assert (await say(edge, session, request(4, "ping"))).status == 503
         server.say(id=1, result={})
         assert (await calling).status == 200
+
+
+# -- bad and old clients
+
+
+async def test_what_a_client_says_of_itself_is_bounded_before_anything_is_started(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, edge, _):
+        long = {"clientInfo": {"name": "x" * INITIALIZE_BYTES_MAX}}
+        assert (await ask(edge, "POST", json.dumps(request(1, "initialize", **long)).encode())).status == 400
+        assert len(server.workers.made) == 1
+
+
+async def test_nothing_named_initialize_reaches_the_server_of_a_session(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, edge, session):
+        before = len(server.heard)
+        for message in (request(2, "initialize"), {"jsonrpc": "2.0", "method": "initialize"}):
+            assert (await say(edge, session, message)).status == 400
+        assert len(server.heard) == before
+
+
+@pytest.mark.parametrize("never", ["9-99.1.0", "0.99.99", "1-99.1.0", "1-1.1.50", "1-1.2.0", "7.1.0", "0.1.77"])
+async def test_an_event_that_was_never_sent_is_refused(tmp_path: Path, never: str) -> None:
+    """R-MCP-5: nobody resumes from an id of their own making."""
+    async with served(tmp_path, answer="stream", poll_after_s=0.0) as (server, edge, session):
+        server.answering = False
+        answered = await say(edge, session, request(1))
+        tag = last_id(answered).partition(".")[0]
+        assert (await say(edge, session, b"", "GET", last_event_id=f"{tag}.{never}")).status == 400
+        server.say(id=1, result={})
+
+
+async def test_a_stream_whose_journal_is_away_is_no_answer(tmp_path: Path) -> None:
+    """The client is sent away and comes back; a client takes any error on a request's stream for its answer."""
+    store = FailingStore()
+    async with edge_on(store, tmp_path, answer="stream") as (edge, session):
+        answered = await say(edge, session, request(2, "ping"))
+        first = answered.body.split(b"\n")[0].removeprefix(b"id: ").decode()
+        store.failing = True
+        resumed = await say(edge, session, b"", "GET", last_event_id=first)
+        assert (resumed.status, events(resumed), b"retry: " in resumed.body) == (200, [], True)
+        store.failing = False
+        again = await say(edge, session, b"", "GET", last_event_id=first)
+        assert [one["id"] for one in events(again)] == [2]
+
+
+async def test_a_server_that_speaks_only_what_came_before_is_served(tmp_path: Path) -> None:
+    """Its clients send the version that it agreed to with every request."""
+    async with served(tmp_path, "2024-11-05") as (_, edge, session):
+        assert (await say(edge, session, request(1), mcp_protocol_version="2024-11-05")).status == 200
+
+
+async def test_a_bad_version_is_refused_whatever_the_message_says(tmp_path: Path) -> None:
+    async with served(tmp_path) as (_, edge, session):
+        good = request(1, _meta={"io.modelcontextprotocol/protocolVersion": "2025-11-25"})
+        assert (await say(edge, session, good, mcp_protocol_version="nonsense")).status == 400
+        bad = request(1, _meta={"io.modelcontextprotocol/protocolVersion": "2026-07-28"})
+        assert (await say(edge, session, bad, mcp_protocol_version="2025-11-25")).status == 400
 
 
 # -- newer clients

@@ -233,6 +233,11 @@ def test_a_header_on_several_lines_that_decides_nothing_is_one_value() -> None:
     assert asked.headers[b"accept"] == b"application/json, text/event-stream"
 
 
+@pytest.mark.parametrize("text", ["MCP.example.com", "mcp.example.com:443", "mcp.example.com:80"])
+def test_a_port_that_clients_leave_out_is_left_out(text: str) -> None:
+    assert status(DoorSettings(hosts=frozenset({allowed_host(text)})), (b"host", b"mcp.example.com")) == 200
+
+
 @pytest.mark.parametrize(
     ("text", "origin"),
     [

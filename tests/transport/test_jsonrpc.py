@@ -369,3 +369,10 @@ def test_a_member_that_is_not_there_is_null() -> None:
 
 def test_an_error_without_an_id_says_so() -> None:
     assert json.loads(error_answer(None, -32700, "bad"))["id"] is None
+
+
+def test_ids_are_bounded() -> None:
+    """They are kept with every stream."""
+    assert parse(b'{"jsonrpc":"2.0","id":"%s","method":"ping"}' % (b"x" * 1000)).id == "x" * 1000
+    with pytest.raises(Misused, match="1000 at most"):
+        parse(b'{"jsonrpc":"2.0","id":"%s","method":"ping"}' % (b"x" * 1001))

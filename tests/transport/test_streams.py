@@ -42,6 +42,13 @@ async def test_an_outlet_wakes_whoever_waits() -> None:
     assert await taken == b"late"
 
 
+async def test_one_message_may_be_as_long_as_any_for_whoever_reads() -> None:
+    outlet = Outlet()
+    huge = b"x" * (streams.OUTLET_BYTES_MAX + 1)
+    outlet.push((1, 0), huge)
+    assert await outlet.take() == huge
+
+
 async def test_a_reader_that_is_too_slow_is_let_go() -> None:
     outlet = Outlet()
     big = b"x" * (streams.OUTLET_BYTES_MAX // 2)

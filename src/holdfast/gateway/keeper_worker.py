@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,9 @@ from holdfast_keeper import wire
 from ..model.errors import Unavailable
 from .contract import Exit
 from .keeper_link import Link
+
+LARGE_BYTES: Final = 2**16
+UNACCEPTED_BYTES_MAX: Final = 2**20
 
 
 class _Said(msgspec.Struct):
@@ -33,7 +37,8 @@ class KeeperWorker:
         self._number = number
         self._on_exit = on_exit
         self._full = False
-        self._receipts: deque[asyncio.Future[None]] = deque()
+        self._receipts: deque[tuple[int, asyncio.Future[None] | None]] = deque()
+        self._unaccepted_bytes = 0
         self._started: asyncio.Future[int] = loop.create_future()
         self._exited: asyncio.Future[Exit] = loop.create_future()
         self.frame = on_frame
@@ -41,7 +46,8 @@ class KeeperWorker:
 
     @property
     def full(self) -> bool:
-        return self._full or self._link.full
+        too_much = self._unaccepted_bytes > UNACCEPTED_BYTES_MAX and len(self._receipts) > 1
+        return self._full or too_much or self._link.full
 
     @property
     def jammed(self) -> bool:
@@ -50,17 +56,23 @@ class KeeperWorker:
     def send(self, frame: bytes, *, first: bool = False) -> None:
         """See `Worker.send`."""
         if not self._exited.done():
-            self._link.send(wire.FRAME + wire.FIRST if first else wire.FRAME, self._number, frame)
+            if len(frame) >= LARGE_BYTES:  # a few of them must not be under way before the keeper says that it is full
+                self._send_for_receipt(frame, first, None)
+            else:
+                self._link.send(wire.FRAME + wire.FIRST if first else wire.FRAME, self._number, frame)
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         """See `Worker.deliver`. A caller that is cancelled cannot tell whether it was accepted."""
         if self._exited.done():
             raise Unavailable(f"the worker ended before it got the message: {self._exited.result().why}")
         receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        kind = wire.FRAME_RECEIPT + wire.FIRST if first else wire.FRAME_RECEIPT
-        self._link.send(kind, self._number, frame)
-        self._receipts.append(receipt)
+        self._send_for_receipt(frame, first, receipt)
         await receipt
+
+    def _send_for_receipt(self, frame: bytes, first: bool, receipt: asyncio.Future[None] | None) -> None:
+        self._link.send(wire.FRAME_RECEIPT + wire.FIRST if first else wire.FRAME_RECEIPT, self._number, frame)
+        self._receipts.append((len(frame), receipt))
+        self._unaccepted_bytes += len(frame)
 
     async def stop(self, *, grace_s: float) -> None:
         """See `Worker.stop`. A second stop with less grace hastens the first."""
@@ -96,8 +108,9 @@ class KeeperWorker:
     def told(self, kind: int, payload: bytes) -> None:
         """Take a message about this worker."""
         if kind == wire.ACCEPTED:
-            receipt = self._receipts.popleft()
-            if not receipt.done():
+            size_bytes, receipt = self._receipts.popleft()
+            self._unaccepted_bytes -= size_bytes
+            if receipt is not None and not receipt.done():
                 receipt.set_result(None)
         elif kind in (wire.FULL, wire.READY):
             self._full = kind == wire.FULL
@@ -124,8 +137,8 @@ class KeeperWorker:
     def _ended(self, how: Exit) -> None:
         self._link.remove(self._number)
         self._exited.set_result(how)
-        for receipt in self._receipts:
-            if not receipt.done():
+        for _, receipt in self._receipts:
+            if receipt is not None and not receipt.done():
                 receipt.set_exception(Unavailable(f"the worker ended before it got the message: {how.why}"))
         self._receipts.clear()
         self._on_exit(how)

@@ -13,6 +13,8 @@ from ..model.jsonrpc import RequestId, notification, raw_member, request
 from .contract import Exit, Handshake
 
 SUBSCRIPTIONS_MAX: Final = 1000
+SUBSCRIPTIONS_BYTES_MAX: Final = 2**18
+LEVEL_BYTES_MAX: Final = 1000
 CAPABILITIES_BYTES_MAX: Final = 2**16
 LISTS: Final = ("tools", "prompts", "resources")
 
@@ -26,9 +28,11 @@ _PASSED_ON: Final = re.compile(r"PATH|HOME|LANG|LANGUAGE|LC_[A-Z]+|LOGNAME|USER|
 
 
 def with_subscription(handshake: Handshake, uri: str) -> Handshake:
-    """Return the handshake with one more resource subscription; beyond the bound the oldest is forgotten."""
-    kept = without_subscription(handshake, uri).subscriptions
-    return msgspec.structs.replace(handshake, subscriptions=(*kept, uri)[-SUBSCRIPTIONS_MAX:])
+    """Return the handshake with one more resource subscription; beyond the bounds the oldest are forgotten."""
+    kept = [*without_subscription(handshake, uri).subscriptions, uri][-SUBSCRIPTIONS_MAX:]
+    while sum(len(one.encode()) for one in kept) > SUBSCRIPTIONS_BYTES_MAX:
+        del kept[0]
+    return msgspec.structs.replace(handshake, subscriptions=tuple(kept))
 
 
 def without_subscription(handshake: Handshake, uri: str) -> Handshake:
@@ -40,7 +44,7 @@ def change_of(method: str | None, body: bytes) -> Change:
     """Return what a successful request of a `REMEMBERED` method changes in the handshake."""
     params = raw_member(body, "params")
     if method == "logging/setLevel":
-        return partial(msgspec.structs.replace, log_level=params)
+        return partial(msgspec.structs.replace, log_level=params if len(params) <= LEVEL_BYTES_MAX else None)
     uri = msgspec.json.decode(raw_member(params, "uri"))
     if not isinstance(uri, str):
         return lambda handshake: handshake

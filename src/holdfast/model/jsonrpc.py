@@ -18,6 +18,7 @@ from .json_bounds import check_bounds
 
 RequestId: TypeAlias = int | str
 
+ID_LENGTH_MAX: Final = 1000
 ID_MAX: Final = 2**53 - 1  # JavaScript clients round larger numbers
 
 _NEWLINE: Final = ord("\n")
@@ -122,6 +123,8 @@ def parse_bounded(body: bytes) -> Message:
         message.params = None if params is msgspec.UNSET else _params.decode(params)
     except msgspec.ValidationError as error:
         raise Misused(f"not one JSON-RPC 2.0 message: in its params: {error}") from error
+    if isinstance(message.id, str) and len(message.id) > ID_LENGTH_MAX:
+        raise Misused(f"an id of {len(message.id)} characters; send {ID_LENGTH_MAX} at most, for ids are kept")
     if message.id is None and params is not msgspec.UNSET:
         _members_once(bytes(params))  # they may name a request: both sides must end the same one
     if message.method is None or message.result is not message.error:

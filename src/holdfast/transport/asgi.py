@@ -5,16 +5,15 @@ Source: ASGI 3.0, "HTTP connection scope".
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
-from ..model import HoldfastError
+from ..model import HoldfastError, Refused, Unavailable
 from ..model.jsonrpc import INTERNAL_ERROR, RequestId, error_answer
-from ..runtime import spawn
+from .attendance import Attendance
 from .problems import Headers, Problem, as_answer
 from .sse import RETRY, unnumbered
 from .streams import Outlet
@@ -45,12 +44,14 @@ class Exchange:
 
     `lines` are its headers as they came, `headers` the last value of each name. `message_id` is the JSON-RPC id of what
     was asked, and `session_id` the whole id of its session, as soon as they are known. `owner` is the principal it came
-    from, None where nobody needs to authenticate. `more` are headers of whatever is answered; `status` is 0 until then.
+    from, None where nobody needs to authenticate, and `identify_again` tells whose it is now. `more` are headers of
+    whatever is answered; `status` is 0 until then.
     """
 
     __slots__ = (
         "_request_id",
         "headers",
+        "identify_again",
         "lines",
         "message_id",
         "method",
@@ -73,6 +74,7 @@ class Exchange:
         self.more: Headers = []
         self.message_id: RequestId | None = None
         self.owner: str | None = None
+        self.identify_again: Callable[[], Awaitable[str]] | None = None
         self.session_id: str | None = None
         self.status = 0
         self._request_id = ""
@@ -154,18 +156,14 @@ class Exchange:
                 await self.send({"type": "http.response.start", "status": 200, "headers": headers})
             await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
 
-        loop = asyncio.get_running_loop()
-        watches: list[asyncio.Task[None]] = []
-
-        def watch() -> None:
-            watches.append(spawn(_close_when_gone(self.receive, outlet), name="watch for a client that leaves"))
-
-        timers = [loop.call_later(watch_after_s, watch)]
-        if within_s is not None:
-            timers.append(loop.call_later(within_s, outlet.close, RETRY))
+        attendance = Attendance(self.receive, outlet, self.identify_again, self.owner)
+        attendance.begin(watch_after_s, within_s)
         try:
             try:
                 await feed(push)
+            except (Unavailable, Refused) as error:
+                _log.warning("a stream broke off, its client will come back: %s", error)
+                await push(RETRY)
             except HoldfastError as error:
                 await push(unnumbered(as_answer(error, None)[2]))
             except Exception:
@@ -175,14 +173,4 @@ class Exchange:
                 await push(b"")
             await self.send({"type": "http.response.body", "body": b""})
         finally:
-            for timer in timers:
-                timer.cancel()
-            for watching in watches:
-                watching.cancel()
-
-
-async def _close_when_gone(receive: Receive, outlet: Outlet) -> None:
-    event = await receive()
-    while event["type"] != "http.disconnect":
-        event = await receive()
-    outlet.close()
+            attendance.end()

@@ -154,7 +154,7 @@ def allowed_host(text: str) -> str:
     host = text.lower()
     if host != ANY and _HOST.fullmatch(host) is None:
         raise Misused(f"{text!r} is not a host; write for example mcp.example.com, mcp.example.com:8443 or *")
-    return host
+    return host.removesuffix(":443").removesuffix(":80")  # which a client leaves out
 
 
 def allowed_origin(text: str) -> str:

@@ -34,6 +34,13 @@ class Held:
                 unanswered.append(dropped_id)
         return unanswered
 
+    def drop_questions(self) -> list[RequestId]:
+        """Hold no question any more, for nobody waits for its answer; return the ids of those that were held."""
+        asked = [asked_id for _, asked_id in self._items if asked_id is not None]
+        self._items = deque((frame, None) for frame, asked_id in self._items if asked_id is None)
+        self._bytes = sum(len(frame) for frame, _ in self._items)
+        return asked
+
     def release(self) -> list[bytes]:
         """Return what is held, and hold nothing any more; what was dropped is told first."""
         frames = [frame for frame, _ in self._items]

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -31,10 +30,9 @@ _log = logging.getLogger(__name__)
 
 SWEEP_S: Final = 1.0
 STORE_CHORE_S: Final = 2.0
-BEAT_S: Final = 15.0
-BEATS: Final = 150
 SWEPT_A_SLICE: Final = 500
 TRIM_S: Final = 30.0
+INITIALIZE_BYTES_MAX: Final = 2**16
 KEY: Final = "mcp"
 """Where in a session's metadata the gateway keeps its handshake."""
 
@@ -88,13 +86,11 @@ class Host:
         self._ended_while_counting: set[str] = set()
         self._opening: set[LiveSession] = set()
         self._trimmed_at = 0.0
-        self._beats = 0
         # A use reaches the record within the touch delay, a sweep, and a round of the store's own chores.
         self._late_s = touch_delay_s(settings.session_timeout_s) + SWEEP_S + STORE_CHORE_S
         self._periodic = (
             Periodic("sweep expired sessions", self.sweep, interval_s=SWEEP_S),
             Periodic("trim the journal", self._trim, interval_s=SWEEP_S),
-            Periodic("keep streams open", self.beat, interval_s=BEAT_S / BEATS),
         )
 
     # -- the life of the host
@@ -144,16 +140,12 @@ class Host:
         """Return the session of a principal as served here, adopting it from the store when this is its first request.
 
         Raises:
-            NotFound: It does not exist, belongs to somebody else, has expired or has ended. All of them take one read
-                of the store, so that the time tells no more than the words.
+            NotFound: It does not exist, belongs to somebody else, has expired or has ended. For all of them the store
+                is asked, so that the time tells no more than the words.
         """
         live = self._live.get(session_id)
-        if live is None:
+        if live is None or live.principal != principal:
             live = await self._adopt_once(session_id, principal)
-        elif live.principal != principal:
-            with contextlib.suppress(NotFound):
-                await self._sessions.peek(session_id)
-            raise NotFound("no session of this principal has such an id")
         now = self.now()
         if live.ending or live.is_expired(now):
             raise NotFound("the session has ended")
@@ -167,6 +159,7 @@ class Host:
         and its handshake are durable.
 
         Raises:
+            Misused: What the client says of itself is too long to be kept. Nothing was started.
             Refused: As many sessions exist, or are starting, as may.
             Unavailable: The server did not start; no session was made.
         """
@@ -176,7 +169,10 @@ class Host:
             raise Refused(f"{self._settings.sessions_max} sessions exist, as many as may; try later", wait_s=30.0)
         if len(self._opening) >= self._settings.starts_waiting_max:
             raise Refused(f"{len(self._opening)} sessions are starting, as many as may; try again", wait_s=2.0)
-        handshake = Handshake(params=raw_member(body, "params"), protocol="")
+        params = raw_member(body, "params")
+        if len(params) > INITIALIZE_BYTES_MAX:
+            raise Misused(f"params of {len(params)} bytes; initialize takes {INITIALIZE_BYTES_MAX}, for they are kept")
+        handshake = Handshake(params=params, protocol="")
         live = self._make(new_session_id(), principal, self._settings.session_timeout_s, handshake, self.now())
         kept = False
         self._opening.add(live)
@@ -268,18 +264,6 @@ class Host:
             if use_must_be_told(live.used_at, live.told_at, live.timeout, now):
                 await self._tell(live)
         await self._expire(now)
-
-    async def beat(self) -> None:
-        """Send a sign of life on the open streams of one session in `BEATS`, the next ones every time.
-
-        Thousands at once would keep everybody else waiting.
-        """
-        count, self._beats = len(self._live), (self._beats + 1) % BEATS
-        begin, end = self._beats * count // BEATS, (self._beats + 1) * count // BEATS
-        for live in list(islice(self._live.values(), begin, end)):
-            for stream in live.streams.values():
-                if stream.outlet is not None:
-                    stream.outlet.beat()
 
     # -- helpers, in order of use
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from ..model import Unavailable
+from ..model import Misused, Unavailable
 from ..model.jsonrpc import GAP, error_answer, notification
 from ..stores.contract import Entry, Journal, Kind
 from .asgi import Exchange, Push
@@ -40,7 +40,7 @@ class Listening:
         """Send a stream from its end, or from behind the event a client names, until either side ends it.
 
         Raises:
-            Misused: The event is of no stream of this session.
+            Misused: No such event was ever sent in this session.
             Conflict: The plain GET stream is open already; one that resumes it takes it over instead.
         """
         outlet = Outlet()
@@ -51,6 +51,8 @@ class Listening:
             seen = EventId(STANDALONE, *stream.delivered)
         else:
             seen = parse_event_id(last_event_id.decode("latin-1"), live.tag)
+            if not live.may_have_sent(seen):
+                raise Misused("Last-Event-ID names an event that was never sent; open a stream without it")
             stream = await self._resume(live, seen, outlet)
 
         async def feed(push: Push) -> None:

@@ -28,7 +28,7 @@ from ..stores.contract import Entry, Kind
 from .held import Held
 from .questions import Questions
 from .rules import PRIMED_SINCE, route
-from .sse import session_tag, unnumbered
+from .sse import EventId, session_tag, unnumbered
 from .streams import Journaler, Outlet, Stream
 
 _log = logging.getLogger(__name__)
@@ -44,16 +44,21 @@ PASSING: Final = frozenset({PING, CANCELLED})
 class Call:
     """One request in flight: first somebody waits for its answer, later it has a stream."""
 
-    __slots__ = ("change", "finished", "may_stream", "message", "stream", "timer", "waiter")
+    __slots__ = ("cancelled", "change", "finished", "may_stream", "message", "stream", "timer", "waiter")
 
     def __init__(self, message: Message, body: bytes, waiter: asyncio.Future[Answer]) -> None:
         self.message = message
         self.change = change_of(message.method, body) if message.method in REMEMBERED else None
         self.waiter = waiter
         self.may_stream = True
-        self.finished = False
+        self.finished = self.cancelled = False
         self.stream: Stream | None = None
         self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether its waiter has an answer, or the stream that will hold it."""
+        return self.finished or self.stream is not None
 
 
 Answer: TypeAlias = "bytes | Stream"
@@ -161,9 +166,13 @@ class LiveSession:
             for message, body in requests:
                 calls.append(self.begin(message, body))
         except HoldfastError:
-            self._interrupt(calls, "not sent")
+            self.give_up(calls)
             raise
         return calls
+
+    def give_up(self, calls: Iterable[Call]) -> None:
+        """End calls whose answers nobody waits for, because they could not be passed on."""
+        self._interrupt(calls, "it could not be passed on")
 
     def answer_whole(self, call: Call) -> None:
         """See to it that a call is answered in one piece, however long it takes."""
@@ -172,7 +181,7 @@ class LiveSession:
 
     def open_stream(self, call: Call) -> None:
         """Turn the answer of a call into a stream, unless it is one or has been answered."""
-        if call.waiter.done() or not call.may_stream:
+        if call.answered or not call.may_stream:
             return
         self._bound(call)
         request_id = call.message.id
@@ -182,6 +191,19 @@ class LiveSession:
         self.streams[stream.name] = stream
         self._emit(stream, Kind.OPENING)
         call.waiter.set_result(stream)
+
+    def may_have_sent(self, seen: EventId) -> bool:
+        """Return whether a client may have seen this event: of what this node numbered itself, that is known."""
+        opened_under, _, number = seen.stream.partition("-")
+        term = self._owner.term
+        if max(seen.term, int(opened_under)) > term or (seen.stream == opened_under and seen.stream != STANDALONE):
+            return False
+        if int(opened_under) == term and int(number) > self._streams_opened:
+            return False
+        stream = self.streams.get(seen.stream)
+        if stream is None:  # it has ended, unless it is the GET stream, which never does
+            return seen.stream != STANDALONE or seen.term < term
+        return seen.term < term or seen.seq < stream.next_seq
 
     def open_standalone(self, outlet: Outlet) -> Stream:
         """Let a GET listen to what belongs to no request.
@@ -208,7 +230,6 @@ class LiveSession:
 
     async def answer(self, message: Message, body: bytes) -> None:
         """Pass the client's answer to a question of the server; drop it when nobody waits for it any more."""
-        self.check_room(message)
         answer = self._questions.answered(message, body)
         if answer is None:
             _log.info("session %s: dropped an answer to a question nobody asks any more", redacted(self.id))
@@ -222,10 +243,8 @@ class LiveSession:
         """Pass on a notification; return once the keeper has it.
 
         Raises:
-            Refused: The server does not read what it was sent.
             Unavailable: No server runs, or it ended before.
         """
-        self.check_room(message)
         await self.upstream.deliver(one_line(body))
         if message.method == CANCELLED and message.params is not None:
             self._cancelled(message.params.request_id)
@@ -263,8 +282,8 @@ class LiveSession:
 
     def lost(self, ended: Exit) -> None:
         """Record that the server ended by itself, then answer everything that was in flight."""
-        self._questions.lost()
         calls = list(self.calls.values())
+        self._withdraw_questions(calls)
         self.calls.clear()  # what the next worker says is none of their business
         self._tokens.clear()
         spawn(self._interrupt_by_crash(ended, calls), name="answer what a crash interrupted")
@@ -286,7 +305,8 @@ class LiveSession:
         A server need not answer it (MCP 2025-11-25, "Cancellation"), and a call without an answer has no end.
         """
         call = self.calls.get(request_id) if request_id is not None else None
-        if call is not None:
+        if call is not None and not call.cancelled:
+            call.cancelled = True
             answer = error_answer(request_id, INTERRUPTED, "cancelled by the client")
             self._set_timer(call, CANCEL_GRACE_S, answer)
 
@@ -309,13 +329,25 @@ class LiveSession:
             self.upstream.send(notification(CANCELLED, params))
         self._finish(call, answer)
 
+    def _withdraw_questions(self, calls: list[Call]) -> None:
+        """Tell the client that nobody waits any more for the answers to what its server had asked."""
+        for asked_id in self._held.drop_questions():
+            self._questions.drop(asked_id)  # the client has never seen it
+        asked = self._questions.lost()
+        stream = self.streams.get(STANDALONE) or next((call.stream for call in calls if call.stream is not None), None)
+        if stream is None:
+            return
+        for seen_id in asked:
+            params = {"requestId": seen_id, "reason": "the MCP server that asked has ended"}
+            self._emit(stream, Kind.MESSAGE, notification(CANCELLED, params))
+
     async def _interrupt_by_crash(self, ended: Exit, calls: list[Call]) -> None:
         try:
             await self._owner.count_crash(self, ended)
         finally:
             self._interrupt(calls, f"{how_it_ended(ended)}; {UNANSWERED}")
 
-    def _interrupt(self, calls: list[Call], why: str) -> None:
+    def _interrupt(self, calls: Iterable[Call], why: str) -> None:
         for call in calls:
             self._finish(call, error_answer(call.message.id, INTERRUPTED, why))
 
@@ -384,8 +416,10 @@ class LiveSession:
         self.used_at = self._owner.now()
         if call.stream is not None:
             self._emit(call.stream, Kind.FINAL, frame)
-        elif not call.waiter.done():
-            call.waiter.set_result(frame)
+        else:
+            waiter = call.waiter
+            del call.waiter  # whoever still has the call must not keep its answer
+            waiter.set_result(frame)
         if self._idle is not None and not self.calls:
             self._idle.set_result(None)
             self._idle = None

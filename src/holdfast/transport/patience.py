@@ -34,7 +34,7 @@ class Patience:
     def _lose(self, loop: asyncio.AbstractEventLoop) -> None:
         self._armed = False
         now = loop.time()
-        while self._waiting and (self._waiting[0][2].waiter.done() or self._waiting[0][0] <= now):
+        while self._waiting and (self._waiting[0][2].answered or self._waiting[0][0] <= now):
             _, live, call = self._waiting.popleft()
             live.open_stream(call)
         if self._waiting:

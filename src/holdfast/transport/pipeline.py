@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from functools import partial
+from typing import Final, Literal, TypeAlias
 
 from ..identity.contract import Authenticator
 from ..model import HoldfastError, Misused, NotFound, Refused
@@ -29,7 +30,7 @@ from .patience import Patience
 from .problems import Problem
 from .public import PublicPages
 from .reading import read_batch, read_message
-from .rules import BATCHES, PRIMED_SINCE, PROTOCOL_VERSIONS, wants
+from .rules import BATCHES, PRIMED_SINCE, PROTOCOL_VERSIONS, SPOKEN_BY_OLD_SERVERS, wants
 from .sse import COMMENT
 from .streams import Stream
 
@@ -41,6 +42,7 @@ LAST_EVENT_ID: Final = b"last-event-id"
 UNSUPPORTED_VERSION: Final = -32022
 DISCOVER: Final = "server/discover"
 LATER: Final = "2026-07-28"
+KNOWN_VERSIONS: Final = frozenset({None, SPOKEN_BY_OLD_SERVERS, *PROTOCOL_VERSIONS})
 SHUTTING_DOWN: Final = "the server is shutting down; try again"
 
 Verb: TypeAlias = Callable[[Exchange], Awaitable[None]]
@@ -95,8 +97,8 @@ class Edge:
                 return
             verb = self._verb(exchange)
             if self._authenticator is not None:
-                who = await self._authenticator.identify(scope["headers"], _peer(scope))
-                exchange.owner = who.owner
+                exchange.identify_again = partial(_owner, self._authenticator, scope)
+                exchange.owner = await exchange.identify_again()
             await verb(exchange)
         except HoldfastError as error:
             await exchange.fail(error)
@@ -146,6 +148,7 @@ class Edge:
         if message.is_request:
             await self._request(exchange, live, message, body)
         else:
+            live.check_room(message)
             await self._tell(live, message, body)
             await exchange.answer(202)
 
@@ -160,16 +163,25 @@ class Edge:
     async def _request(self, exchange: Exchange, live: LiveSession, message: Message, body: bytes) -> None:
         await self._ready_for(live, message)
         call = live.begin(message, body)
+        waiter = call.waiter
         self._bound_wait(live, call)
-        live.upstream.send(one_line(body), first=message.method == PING)
-        answer = await call.waiter
+        self._send(live, [call], message, body)
+        answer = await waiter
         if isinstance(answer, Stream):
             await self._carry(exchange, live, answer)
         else:
             await exchange.answer(200, None, answer)
 
-    async def _ready_for(self, live: LiveSession, message: Message) -> None:
-        if message.method == "initialize":
+    def _send(self, live: LiveSession, calls: list[Call], message: Message, body: bytes) -> None:
+        """Pass a request on; when it cannot be, none of `calls` waits for its answer any more."""
+        try:
+            live.upstream.send(one_line(body), first=message.method == PING)
+        except HoldfastError:
+            live.give_up(calls)
+            raise
+
+    async def _ready_for(self, live: LiveSession, *messages: Message) -> None:
+        if any(message.method == "initialize" for message in messages):
             raise Misused("this session is initialized; initialize a new one without Mcp-Session-Id")
         await self._host.ready(live)
         if self._host.drained:
@@ -208,7 +220,7 @@ class Edge:
         if message.is_answer:
             await live.answer(message, body)
             return
-        await self._host.ready(live)
+        await self._ready_for(live, message)
         if message.method == "notifications/initialized":
             await self._host.initialized(live)
         await live.notify(message, body)
@@ -223,20 +235,26 @@ class Edge:
         if live.handshake.protocol != BATCHES:
             raise Misused(f"batches are part of protocol {BATCHES} only; send one message a request")
         messages = await read_batch(body)
+        await self._ready_for(live, *(message for message, _ in messages))
         for message, _ in messages:
-            await self._ready_for(live, message)
+            live.check_room(message)
         calls = live.begin_all([(message, part) for message, part in messages if message.is_request])
+        waiters = [call.waiter for call in calls]
         for call in calls:
             live.answer_whole(call)
-        for message, part in messages:
-            if message.is_request:
-                live.upstream.send(one_line(part))
-            else:
-                await self._tell(live, message, part)
+        try:
+            for message, part in messages:
+                if message.is_request:
+                    self._send(live, calls, message, part)
+                else:
+                    await self._tell(live, message, part)
+        except HoldfastError:
+            live.give_up(calls)
+            raise
         if not calls:
             await exchange.answer(202)
             return
-        answers = [answer for call in calls if isinstance(answer := await call.waiter, bytes)]
+        answers = [answer for waiter in waiters if isinstance(answer := await waiter, bytes)]
         await exchange.answer(200, None, b"[%s]" % b",".join(answers))
 
     # -- GET and DELETE
@@ -264,9 +282,10 @@ class Edge:
         return await self._host.find(name, exchange.owner)
 
 
-def _peer(scope: Scope) -> str | None:
+async def _owner(authenticator: Authenticator, scope: Scope) -> str:
     client = scope.get("client")
-    return None if client is None else str(client[0])
+    peer = None if client is None else str(client[0])
+    return (await authenticator.identify(scope["headers"], peer)).owner
 
 
 def _check_version(headers: dict[bytes, bytes], message: Message | None = None) -> None:
@@ -276,12 +295,14 @@ def _check_version(headers: dict[bytes, bytes], message: Message | None = None) 
     Source: MCP 2026-07-28, "Versioning".
     """
     given = headers.get(VERSION)
-    asked: Any = None if given is None else given.decode("latin-1")
+    told = None
     if message is not None and message.params is not None and message.params.meta is not None:
-        asked = message.params.meta.protocol or asked
+        told = message.params.meta.protocol
+    version = None if given is None else given.decode("latin-1")
     discovers = message is not None and message.method == DISCOVER
-    if not discovers and (asked is None or asked in PROTOCOL_VERSIONS):
+    if version in KNOWN_VERSIONS and (told is None or told in PROTOCOL_VERSIONS) and not discovers:
         return
-    data = {"supported": PROTOCOL_VERSIONS, "requested": asked if isinstance(asked, str) else LATER}
+    requested = told if isinstance(told, str) else version if version is not None else LATER
+    data = {"supported": PROTOCOL_VERSIONS, "requested": requested}
     words = f"this server speaks {', '.join(PROTOCOL_VERSIONS)}; initialize with one of them"
     raise Problem(400, words, code=UNSUPPORTED_VERSION, data=data)

@@ -54,10 +54,11 @@ class Questions:
         """Forget a question that the client will never see."""
         self._asked.pop(self._seen(asked_id), None)
 
-    def lost(self) -> None:
-        """Forget them all: the process that asked has ended."""
+    def lost(self) -> list[RequestId]:
+        """Forget them all, for the process that asked has ended; return the ids the client knows them by."""
         self._lost += 1
-        self._asked.clear()
+        asked, self._asked = list(self._asked), {}
+        return asked
 
     def _seen(self, asked_id: RequestId) -> str:
         return f"{self._term}.{self._lost}:{msgspec.json.encode(asked_id).decode()}"

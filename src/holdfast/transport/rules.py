@@ -19,6 +19,8 @@ from ..stores.contract import Entry
 T = TypeVar("T")
 
 PROTOCOL_VERSIONS: Final = ("2025-03-26", "2025-06-18", "2025-11-25")
+SPOKEN_BY_OLD_SERVERS: Final = "2024-11-05"
+"""What a server agreed to that speaks nothing later; its clients say so in every request, over this transport too."""
 BATCHES: Final = "2025-03-26"
 """The one protocol in which a client may send several messages at once."""
 BATCH_MAX: Final = 100

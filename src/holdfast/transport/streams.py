@@ -28,7 +28,8 @@ LAST: Final[Position] = (2**62, 0)
 class Outlet:
     """The sending end of one HTTP response that carries a stream.
 
-    A reader so slow that more than `OUTLET_BYTES_MAX` bytes wait for it is let go: it resumes from the journal.
+    A reader so slow that several events, of more than `OUTLET_BYTES_MAX` bytes, wait for it is let go: it resumes from
+    the journal.
     """
 
     __slots__ = ("_bytes", "_closed", "_items", "_wakeup")
@@ -45,7 +46,7 @@ class Outlet:
             return
         self._items.append((position, data))
         self._bytes += len(data)
-        if self._bytes > OUTLET_BYTES_MAX:
+        if self._bytes > OUTLET_BYTES_MAX and len(self._items) > 1:
             self._items = [(LAST, RETRY)]
             self._closed = True
         self._wake()
