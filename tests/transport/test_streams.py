@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.model import HoldfastError, NotFound
+from holdfast.model import HoldfastError, NotFound, Unavailable
 from holdfast.sessions import SessionManager
 from holdfast.stores import MemoryStore
-from holdfast.stores.contract import Entry, Kind
+from holdfast.stores.contract import Batch, Entry, Kind
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.transport import streams
 from holdfast.transport.sse import RETRY
@@ -109,6 +110,37 @@ async def test_a_flood_is_journaled_whole(tmp_path: Path) -> None:
             journaled.write(session_id, message(seq))
         await journaled.journaler.flushed()
     assert journaled.told == [(seq, None) for seq in range(3000)]
+
+
+async def test_a_flood_of_one_session_keeps_no_other_waiting() -> None:
+    journaled = Journaled()
+    flooding, other = await journaled.open(), await journaled.open()
+    for seq in range(5000):
+        journaled.write(flooding, message(seq))
+    journaled.write(other, message(77_777))
+    await journaled.journaler.flushed()
+    assert [seq for seq, _ in journaled.told].index(77_777) <= streams.BATCH_MAX
+    assert [seq for seq, _ in journaled.told if seq < 5000] == list(range(5000))
+
+
+class Forgetful(MemoryStore):
+    """A journal that is wrong once."""
+
+    outcomes: int | None = 0
+
+    async def append(self, batches: Sequence[Batch]) -> list[HoldfastError | None]:
+        outcomes, self.outcomes = self.outcomes, None
+        return (await super().append(batches))[:outcomes]
+
+
+async def test_a_journal_that_is_wrong_stops_nothing() -> None:
+    journaled = Journaled(Forgetful())
+    session_id = await journaled.open()
+    journaled.write(session_id, message(0))
+    await journaled.journaler.flushed()
+    journaled.write(session_id, message(1))
+    await journaled.journaler.flushed()
+    assert [(seq, type(error)) for seq, error in journaled.told] == [(0, Unavailable), (1, type(None))]
 
 
 async def test_what_cannot_be_journaled_is_told_and_the_rest_goes_on() -> None:

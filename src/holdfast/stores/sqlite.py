@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ..model.errors import HoldfastError, Misused
+from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
 from ..runtime import Periodic, shielded
 from .accesses import Accesses
@@ -220,7 +220,10 @@ class SqliteStore:
 def _refusal(act: Write) -> HoldfastError | None:
     if act.error is None or isinstance(act.error, HoldfastError):
         return act.error
-    raise act.error
+    _log.error("entries could not be written", exc_info=act.error)
+    unavailable = Unavailable(f"the entries could not be written: {act.error}")
+    unavailable.__cause__ = act.error
+    return unavailable
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:

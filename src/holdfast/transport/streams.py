@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final, TypeAlias
 
 from ..model import HoldfastError, Unavailable
@@ -21,6 +23,8 @@ BATCH_MAX: Final = 500
 
 Position = tuple[int, int]
 Done: TypeAlias = "Callable[[Entry, HoldfastError | None], None]"
+Owned: TypeAlias = "tuple[str, int]"
+"""A session's id, and the term under which it is owned."""
 LAST: Final[Position] = (2**62, 0)
 """Behind every event: for what is no event, and so is sent whatever a client has seen."""
 
@@ -126,7 +130,7 @@ class Stream:
 
 
 class Journaler:
-    """Writes what the sessions' servers say, in order, and says so when it is written.
+    """Writes what the sessions' servers say, in order per session, and says so when it is written.
 
     `entries_written` and `bytes_written` count what was written since they were last set to 0.
     What waits is bounded: above `JOURNALING_BYTES_MAX` bytes `pause` is called, and `resume` once half is written.
@@ -136,48 +140,62 @@ class Journaler:
         self._journal = journal
         self._pause = pause
         self._resume = resume
-        self._waiting: list[tuple[str, int, Entry, Done]] = []
+        self._waiting: dict[Owned, deque[tuple[Entry, Done]]] = {}
         self._writing: asyncio.Task[None] | None = None
         self.entries_written = self.bytes_written = 0
         self._bytes = 0
         self._paused = False
 
     def write(self, session_id: str, term: int, entry: Entry, done: Done) -> None:
-        """Journal one entry behind all written before; `done` is told when it is, or why it is not."""
+        """Journal one entry of a session behind all written before; `done` is told when it is, or why it is not."""
         self._account(len(entry.data))
-        self._waiting.append((session_id, term, entry, done))
+        self._waiting.setdefault((session_id, term), deque()).append((entry, done))
         if self._writing is None:
             self._writing = spawn(self._write_all(), name="journal messages")
 
     async def _write_all(self) -> None:
         """Write one batch at a time: what comes meanwhile, of whichever session, makes the next one."""
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
-            errors = await self._append(batch)
-            self.entries_written += len(batch)
-            for session_id, term, entry, done in batch:
-                self.bytes_written += len(entry.data)
-                self._account(-len(entry.data))
-                try:
-                    done(entry, errors[session_id, term])
-                except Exception:  # whoever comes behind it must not wait for ever
-                    _log.exception("a journaled message could not be handed on")
-        self._writing = None
-
-    async def _append(self, batch: list[tuple[str, int, Entry, Done]]) -> dict[tuple[str, int], HoldfastError | None]:
-        of: dict[tuple[str, int], list[Entry]] = {}
-        for session_id, term, entry, _ in batch:
-            of.setdefault((session_id, term), []).append(entry)
         try:
-            errors = await self._journal.append([Batch(*session, entries) for session, entries in of.items()])
+            while self._waiting:
+                batch = self._take()
+                errors = await self._append(batch)
+                for owned, entries in batch.items():
+                    self._tell(entries, errors[owned])
+        finally:
+            self._writing = None
+
+    def _take(self) -> dict[Owned, list[tuple[Entry, Done]]]:
+        """Return what is written next: an equal share of every session, so that none keeps the others waiting."""
+        share = max(1, BATCH_MAX // len(self._waiting))
+        batch: dict[Owned, list[tuple[Entry, Done]]] = {}
+        for owned in list(islice(self._waiting, BATCH_MAX)):
+            waiting = self._waiting.pop(owned)
+            batch[owned] = [waiting.popleft() for _ in range(min(share, len(waiting)))]
+            if waiting:
+                self._waiting[owned] = waiting  # behind the others
+        return batch
+
+    async def _append(self, batch: dict[Owned, list[tuple[Entry, Done]]]) -> dict[Owned, HoldfastError | None]:
+        batches = [Batch(*owned, [entry for entry, _ in entries]) for owned, entries in batch.items()]
+        try:
+            return dict(zip(batch, await self._journal.append(batches), strict=True))
         except HoldfastError as refused:
-            return dict.fromkeys(of, refused)
+            return dict.fromkeys(batch, refused)
         except Exception as error:
             _log.exception("the journal failed")
             unavailable = Unavailable(f"the journal failed: {error}")
             unavailable.__cause__ = error
-            return dict.fromkeys(of, unavailable)
-        return dict(zip(of, errors, strict=True))
+            return dict.fromkeys(batch, unavailable)
+
+    def _tell(self, entries: list[tuple[Entry, Done]], error: HoldfastError | None) -> None:
+        self.entries_written += len(entries)
+        for entry, done in entries:
+            self.bytes_written += len(entry.data)
+            self._account(-len(entry.data))
+            try:
+                done(entry, error)
+            except Exception:  # whoever comes behind it must not wait for ever
+                _log.exception("a journaled message could not be handed on")
 
     async def flushed(self, within_s: float = 5.0) -> None:
         """Return once nothing waits to be written, or after `within_s` seconds."""
