@@ -90,8 +90,21 @@ def test_a_head_that_does_not_end_is_not_waited_for(begun: bytes, after_another:
         if after_another:
             connection.sendall(request())
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            begun = begun or b"\r"  # an idle connection is kept for longer
         connection.sendall(begun)
         assert all_of(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_idle_connection_is_kept_for_longer_than_a_head_may_take() -> None:
+    """A proxy that sends into a connection which is just being closed has lost a request."""
+    with bounded(head_s=0.2) as server, server.connect() as connection:
+        connection.sendall(request())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        with server.connect() as another:  # it takes as long as a head may
+            another.sendall(b"GET")
+            assert all_of(another).startswith(b"HTTP/1.1 408 ")
+        connection.sendall(request())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("begun", [b"", b"{"])

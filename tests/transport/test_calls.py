@@ -21,7 +21,7 @@ from holdfast.transport.rules import BATCH_MAX
 from tests.gateway.workers import PlannedWorker, PlannedWorkers
 from tests.kit import eventually_async
 
-from .edges import Answered, FailingStore, ask, edge_on
+from .edges import HEADERS, Answered, FailingStore, ask, edge_on
 
 
 class Server:
@@ -416,3 +416,31 @@ async def test_a_client_of_a_later_protocol_is_told_what_is_spoken_here(
         error = json.loads(refused.body)["error"]
         assert (refused.status, error["code"]) == (400, -32022)
         assert error["data"]["supported"] == ["2025-03-26", "2025-06-18", "2025-11-25"]
+
+
+async def test_bodies_that_are_under_way_are_bounded_together(tmp_path: Path) -> None:
+    """R-SEC-3: many clients that each send most of a large message, and stop."""
+
+    async def sending(edge: Edge, *pieces: bytes, stays: asyncio.Event | None = None) -> Answered:
+        answered = Answered()
+        events = iter([{"type": "http.request", "body": piece, "more_body": True} for piece in pieces])
+
+        async def receive() -> Any:
+            for event in events:
+                return event
+            if stays is not None:
+                await stays.wait()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        await edge({"type": "http", "path": "/mcp", "method": "POST", "headers": HEADERS}, receive, answered.send)
+        return answered
+
+    async with served(tmp_path, bodies_bytes_max=1000) as (_, edge, _):
+        stays = asyncio.Event()
+        first = asyncio.ensure_future(sending(edge, b"", b"x" * 900, stays=stays))
+        await asyncio.sleep(0)
+        refused = await sending(edge, b"", b"x" * 200)
+        assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
+        stays.set()
+        assert (await first).status == 400, "it was no JSON"
+        assert (await sending(edge, b"", b"x" * 900)).status == 400, "what was under way has been read"

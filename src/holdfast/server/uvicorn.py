@@ -19,6 +19,7 @@ from ..runtime import Periodic, spawn
 from ..transport.asgi import Receive, Scope, Send
 from .uvicorn_protocol import BoundedProtocol, HttpBounds
 
+KEPT_S: Final = 75  # more than proxies keep an idle connection, so that none sends into one that is being closed
 GARBAGE_THRESHOLD: Final = 20_000
 LOOKED_AT_A_SLICE: Final = 500
 DESCRIPTORS_MAX: Final = 2**16
@@ -80,6 +81,7 @@ async def serve_until_signalled(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=KEPT_S,
     )
     server = _Server(config)
     signals: asyncio.Queue[None] = asyncio.Queue()

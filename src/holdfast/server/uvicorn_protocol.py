@@ -105,7 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to wait for a head, or turn the client away when too many are connected."""
         self._writes = _WholeWrites(transport)
         self._head_since: float | None = self.loop.time()
-        self._is_in_body = False
+        self._is_in_body = self._is_idle = False
         self._head_bytes = 0
         self._taken = (0, 0.0)
         self._unfinished: tuple[object, float] = (None, 0.0)
@@ -117,6 +117,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; a head that grows too long is refused, and the connection ends."""
+        if self._is_idle:  # until now: the head begins with its first byte, and may be long in coming
+            self._is_idle, self._head_since = False, self.loop.time()
         in_head = self._head_since is not None
         super().data_received(data)
         if in_head and self._head_since is not None and not self.transport.is_closing():
@@ -143,14 +145,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to wait for the next head, if the answer was given before the body was there."""
         super().on_message_complete()
         self._is_in_body = False
-        if self.cycle.response_complete:
-            self._head_since = self.loop.time()
+        self._is_idle = self.cycle.response_complete
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next head, unless a body comes that was answered before its end and is passed over."""
         super().on_response_complete()
-        if not self._is_in_body:
-            self._head_since = self.loop.time()
+        self._is_idle = not self._is_in_body
 
     def look(self, now: float) -> None:
         """End the connection when its request has no end, or its client takes nothing, for too long."""

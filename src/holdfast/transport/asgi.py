@@ -39,6 +39,24 @@ _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 _TRACE: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-.*")
 
 
+class UnderWay:
+    """Counts the bytes of the bodies that come in pieces and are not whole yet, of all requests together."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Count more bytes, or fewer.
+
+        Raises:
+            Refused: They are more than `bytes_max` now; they are counted until they are taken back.
+        """
+        self._bytes += size_bytes
+        if size_bytes > 0 and self._bytes > self._bytes_max:
+            raise Refused("too many large messages are under way to this server; try again", wait_s=1.0)
+
+
 class Exchange:
     """One HTTP request and the answer to it.
 
@@ -94,20 +112,25 @@ class Exchange:
                 self._request_id = trace[1].decode() if trace else os.urandom(8).hex()
         return self._request_id
 
-    async def body(self, bytes_max: int) -> bytes:
+    async def body(self, bytes_max: int, under_way: UnderWay) -> bytes:
         """Return the whole body.
 
         Raises:
             Problem: 413, it is longer than `bytes_max`; 400, the client left before its end.
+            Refused: Too many bytes of bodies are under way.
         """
         event = await self.receive()
         body: bytes = event.get("body", b"")
         if event.get("more_body", False):
             parts, size = [body], len(body)
-            while event.get("more_body", False) and size <= bytes_max:
-                event = await self.receive()
-                parts.append(event.get("body", b""))
-                size += len(parts[-1])
+            try:
+                while event.get("more_body", False) and size <= bytes_max:
+                    event = await self.receive()
+                    parts.append(event.get("body", b""))
+                    size += len(parts[-1])
+                    under_way.add(len(parts[-1]))
+            finally:
+                under_way.add(len(body) - size)
             body = b"".join(parts)
         if event["type"] == "http.disconnect":
             raise Problem(400, "the request ended before its body did")

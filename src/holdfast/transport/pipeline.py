@@ -20,7 +20,7 @@ from ..model import HoldfastError, Misused, NotFound, Refused
 from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line
 from ..observability import begin_request, end_request
 from ..stores.contract import Journal
-from .asgi import Exchange, Push, Receive, Scope, Send
+from .asgi import Exchange, Push, Receive, Scope, Send, UnderWay
 from .door import METHODS, Door, DoorSettings
 from .health import Health
 from .host import Host
@@ -60,6 +60,7 @@ class EdgeSettings:
     stream_after_s: float = 0.1
     poll_after_s: float | None = None
     frame_bytes_max: int = 10 * 2**20
+    bodies_bytes_max: int = 256 * 2**20
     door: DoorSettings = field(default_factory=DoorSettings)
 
 
@@ -82,6 +83,7 @@ class Edge:
         self._public = public or PublicPages({})
         self._health = health
         self._listening = Listening(host, journal, settings.poll_after_s)
+        self._under_way = UnderWay(settings.bodies_bytes_max)
         self._patience = Patience(settings.stream_after_s)
         self._verbs: dict[str, Verb] = {"POST": self._post, "GET": self._get, "DELETE": self._delete}
 
@@ -133,7 +135,7 @@ class Edge:
         accept = headers.get(b"accept", b"").decode("latin-1")
         if not (wants(accept, "application/json") and wants(accept, "text/event-stream")):
             raise Problem(406, "send Accept: application/json, text/event-stream")
-        body = await exchange.body(self._settings.frame_bytes_max)
+        body = await exchange.body(self._settings.frame_bytes_max, self._under_way)
         if body.lstrip()[:1] == b"[":
             await self._batch(exchange, body)
             return
