@@ -26,6 +26,7 @@ class PlannedWorker:
         self._on_exit = on_exit
         self._plan = plan
         self.heard: list[dict[str, Any]] = []
+        self.heard_first: list[dict[str, Any]] = []
         self.ended = False
 
     def say(self, message: dict[str, Any]) -> None:
@@ -45,12 +46,14 @@ class PlannedWorker:
         if not self.ended:
             message = json.loads(frame)
             self.heard.append(message)
+            if first:
+                self.heard_first.append(message)
             self._plan(self, message)
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         if self.gone:
             raise Unavailable("the worker ended before it got the message")
-        self.send(frame)
+        self.send(frame, first=first)
 
     async def stop(self, *, grace_s: float) -> None:
         self.end()

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
+from holdfast.model.jsonrpc import parse_frame
 from holdfast.stores import MemoryStore
 from holdfast.transport.held import HELD_BYTES_MAX, HELD_MAX, Held
 from holdfast.transport.host import INITIALIZE_BYTES_MAX, HostSettings
+from holdfast.transport.live import CALLS_MAX
 from holdfast.transport.pipeline import Edge
 from holdfast.transport.questions import ASKED_MAX, Questions
 from holdfast.transport.rules import BATCH_MAX
@@ -219,6 +221,88 @@ async def test_a_call_that_cannot_be_passed_on_is_not_in_flight(tmp_path: Path) 
         assert (await say(edge, session, request(1))).status == 200
 
 
+async def test_a_request_task_that_is_cancelled_stops_nobody_else(tmp_path: Path) -> None:
+    """Some HTTP servers cancel it when the client leaves."""
+    async with served(tmp_path) as (server, edge, session):
+        server.answering = False
+        left = asyncio.ensure_future(say(edge, session, request(1)))
+        staying = asyncio.ensure_future(say(edge, session, request(2)))
+        await eventually_async(lambda: server.heard[-1].get("id") == 2)
+        left.cancel()
+        await asyncio.wait({left})
+        server.workers.made[-1].end()
+        answered = await staying
+        assert answered.status == 200
+        assert b"-32050" in answered.body
+
+
+async def test_tokens_and_ids_are_free_again_after_a_crash(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, edge, session):
+        for _ in range(2):
+            server.answering = False
+            calling = asyncio.ensure_future(say(edge, session, request(1, _meta={"progressToken": "t"})))
+            await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+            again = await say(edge, session, request(2, _meta={"progressToken": "t"}))
+            assert (again.status, b"progress token" in again.body) == (400, True)
+            server.workers.made[-1].end()
+            assert b"-32050" in (await calling).body
+            server.answering = True
+            assert (await say(edge, session, request(3, "ping"))).status == 200, "another process has started"
+
+
+async def test_requests_in_flight_are_bounded(tmp_path: Path) -> None:
+    async with served(tmp_path, stream_after_s=1000.0) as (server, edge, session):
+        server.answering = False
+        calling = [asyncio.ensure_future(say(edge, session, request(number))) for number in range(CALLS_MAX)]
+        await eventually_async(lambda: server.heard[-1].get("id") == CALLS_MAX - 1)
+        refused = await say(edge, session, request("one more"))
+        assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
+        server.workers.made[-1].end()
+        assert all(b"-32050" in answered.body for answered in await asyncio.gather(*calling))
+
+
+async def test_what_belongs_to_a_call_that_cannot_stream_goes_to_the_get_stream(tmp_path: Path) -> None:
+    async with served(tmp_path, answer="json") as (server, edge, session):
+        server.answering = False
+        calling = asyncio.ensure_future(say(edge, session, request(1)))
+        await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
+        listening = asyncio.ensure_future(say(edge, session, b"", "GET"))
+        streams = edge._host._live[session].streams
+        await eventually_async(lambda: "0" in streams)
+        server.say(method="notifications/message", params={"level": "info", "data": "working"})
+        server.say(id=1, result={})
+        answered = await calling
+        assert (answered.headers[b"content-type"], json.loads(answered.body)["id"]) == (b"application/json", 1)
+        await edge._host.journaler.flushed()
+        edge._host._live[session].close_streams(b"")
+        assert [one["method"] for one in events(await listening)] == ["notifications/message"]
+
+
+async def test_a_server_that_shuts_down_says_so(tmp_path: Path) -> None:
+    async with served(tmp_path) as (_, edge, session):
+        await edge._host.drain()
+        opening = await ask(edge, "POST", json.dumps(request(1, "initialize")).encode())
+        for refused in (opening, await say(edge, session, request(2))):
+            assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
+            assert b"shutting down" in refused.body or b"ending" in refused.body
+
+
+async def test_a_stream_tells_proxies_to_keep_their_hands_off(tmp_path: Path) -> None:
+    async with served(tmp_path, answer="stream") as (_, edge, session):
+        headers = (await say(edge, session, request(1))).headers
+        assert headers[b"content-type"] == b"text/event-stream"
+        assert headers[b"cache-control"] == b"no-cache, no-transform"
+        assert headers[b"x-accel-buffering"] == b"no"
+
+
+async def test_a_bad_version_is_refused_for_every_verb(tmp_path: Path) -> None:
+    async with served(tmp_path, "2025-03-26") as (_, edge, session):
+        for verb, body in (("GET", b""), ("DELETE", b""), ("POST", json.dumps([request(1)]).encode())):
+            refused = await say(edge, session, body, verb, mcp_protocol_version="1999-01-01")
+            assert (refused.status, json.loads(refused.body)["error"]["code"]) == (400, -32022)
+        assert (await say(edge, session, request(1))).status == 200, "it is still there"
+
+
 async def test_an_answered_call_does_not_keep_its_answer(tmp_path: Path) -> None:
     """Others may still wait in front of it to become streams."""
     async with served(tmp_path, stream_after_s=1000.0) as (server, edge, session):
@@ -248,6 +332,20 @@ async def test_an_answer_reaches_the_server_once_and_first(tmp_path: Path) -> No
             answer = {"jsonrpc": "2.0", "id": asked["elicitation/create"], "result": {"action": "accept"}}
             assert (await say(edge, session, answer)).status == 202
         assert [one["id"] for one in server.heard if "result" in one] == ["5"], "the second answer is dropped"
+        assert (await say(edge, session, request(6, "ping"))).status == 200
+        assert [one["id"] for one in server.workers.made[-1].heard_first] == ["5", 6], "an answer, and a ping, go first"
+
+
+def test_no_answer_reaches_the_question_of_a_successor() -> None:
+    questions = Questions(1)
+    frame = b'{"jsonrpc":"2.0","id":5,"method":"roots/list"}'
+    asked = questions.ask(5, frame)
+    assert asked is not None
+    late = parse_frame(asked.replace(b'"method":"roots/list"', b'"result":{}'))
+    questions.lost()
+    again = questions.ask(5, frame)
+    assert asked != again
+    assert questions.answered(late, b'{"jsonrpc":"2.0","id":"x","result":{}}') is None
 
 
 async def test_a_question_that_is_withdrawn_is_withdrawn_under_the_id_the_client_knows(tmp_path: Path) -> None:

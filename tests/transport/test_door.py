@@ -218,6 +218,12 @@ def test_no_page_that_is_not_listed_is_let_in(origin: bytes) -> None:
     assert (status_of_origin(LISTED, origin) == 200) is expected
 
 
+def test_what_decides() -> None:
+    """R-SEC-3: whatever the edge goes by."""
+    names = "authorization content-length content-type host last-event-id mcp-protocol-version mcp-session-id origin"
+    assert {name.decode() for name in DECIDING} == set(names.split())
+
+
 @pytest.mark.parametrize("name", sorted(DECIDING))
 def test_a_header_that_decides_is_sent_once(name: bytes) -> None:
     """R-SEC-3: a proxy before us may have gone by the other one."""

@@ -376,3 +376,5 @@ def test_ids_are_bounded() -> None:
     assert parse(b'{"jsonrpc":"2.0","id":"%s","method":"ping"}' % (b"x" * 1000)).id == "x" * 1000
     with pytest.raises(Misused, match="1000 at most"):
         parse(b'{"jsonrpc":"2.0","id":"%s","method":"ping"}' % (b"x" * 1001))
+    with pytest.raises(Misused, match="progressToken of 1001"):
+        parse(b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{"progressToken":"%s"}}}' % (b"x" * 1001))

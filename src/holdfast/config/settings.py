@@ -15,7 +15,7 @@ from ..model import Misused
 from ..model.urls import split_url
 from ..observability import LogSettings
 from ..stores.contract import JournalBounds
-from ..transport.door import DoorSettings
+from ..transport.door import DoorSettings, allowed_host
 from ..transport.health import ALIVE_PATH, READY_PATH
 from ..transport.host import HostSettings
 from ..transport.pipeline import EdgeSettings
@@ -85,7 +85,7 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
 
 def _hosts(values: Mapping[str, Any]) -> frozenset[str]:
     """Return what clients may call the server: what they are told to call it is among them."""
-    named = [] if values["public-url"] is None else [split_url(values["public-url"]).authority.lower()]
+    named = [] if values["public-url"] is None else [allowed_host(split_url(values["public-url"]).authority)]
     return frozenset([*(values["allow-host"] or ()), *named])
 
 

@@ -123,8 +123,9 @@ def parse_bounded(body: bytes) -> Message:
         message.params = None if params is msgspec.UNSET else _params.decode(params)
     except msgspec.ValidationError as error:
         raise Misused(f"not one JSON-RPC 2.0 message: in its params: {error}") from error
-    if isinstance(message.id, str) and len(message.id) > ID_LENGTH_MAX:
-        raise Misused(f"an id of {len(message.id)} characters; send {ID_LENGTH_MAX} at most, for ids are kept")
+    _check_length("id", message.id)
+    if message.params is not None and message.params.meta is not None:
+        _check_length("progressToken", message.params.meta.progress_token)
     if message.id is None and params is not msgspec.UNSET:
         _members_once(bytes(params))  # they may name a request: both sides must end the same one
     if message.method is None or message.result is not message.error:
@@ -171,6 +172,11 @@ def _members_once(text: bytes) -> dict[str, msgspec.Raw]:
     if members and len(_encode(members)) != len(compact):
         raise Misused("a name stands twice in one object, or is spelled with escapes; send each once, plainly")
     return members
+
+
+def _check_length(name: str, kept: RequestId | None) -> None:
+    if isinstance(kept, str) and len(kept) > ID_LENGTH_MAX:
+        raise Misused(f"{name} of {len(kept)} characters; send {ID_LENGTH_MAX} at most, for it is kept")
 
 
 def _check_kind(message: Message) -> None:

@@ -32,7 +32,7 @@ SWEEP_S: Final = 1.0
 STORE_CHORE_S: Final = 2.0
 SWEPT_A_SLICE: Final = 500
 TRIM_S: Final = 30.0
-INITIALIZE_BYTES_MAX: Final = 2**16
+INITIALIZE_BYTES_MAX: Final = 2**18
 KEY: Final = "mcp"
 """Where in a session's metadata the gateway keeps its handshake."""
 

@@ -79,10 +79,10 @@ class Listening:
         if seen.stream == STANDALONE:
             with contextlib.suppress(Unavailable):  # what is kept is sent even if no server starts
                 await self._host.ready(live)
+            return live.take_standalone(outlet)
         stream = live.streams.get(seen.stream)
         if stream is not None:
             stream.attach(outlet)
-            live.release(stream)
         return stream
 
     async def _replay(self, live: LiveSession, stream: Stream | None, seen: EventId, push: Push) -> Position:

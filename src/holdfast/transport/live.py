@@ -39,6 +39,7 @@ CANCEL_GRACE_S: Final = 5.0
 CANCELLED: Final = "notifications/cancelled"
 PING: Final = "ping"
 PASSING: Final = frozenset({PING, CANCELLED})
+PASSING_BYTES_MAX: Final = 2**12
 
 
 class Call:
@@ -54,6 +55,11 @@ class Call:
         self.finished = self.cancelled = False
         self.stream: Stream | None = None
         self.timer: asyncio.TimerHandle | None = None
+
+    def tell(self, answer: Answer) -> None:
+        """Give the answer to whoever waits for it, unless the task that did was cancelled."""
+        if not self.waiter.done():
+            self.waiter.set_result(answer)
 
     @property
     def answered(self) -> bool:
@@ -149,7 +155,7 @@ class LiveSession:
             raise Misused(f"a request with the id {request_id!r} is in flight; use each id once")
         if len(self.calls) >= CALLS_MAX:
             raise Refused("too many requests of this session are in flight; wait for answers", wait_s=1.0)
-        self.check_room(message)
+        self.check_room(message, body)
         call = Call(message, body, asyncio.get_running_loop().create_future())
         token = _token(message)
         if token is not None:
@@ -190,7 +196,7 @@ class LiveSession:
         stream.attach(Outlet())
         self.streams[stream.name] = stream
         self._emit(stream, Kind.OPENING)
-        call.waiter.set_result(stream)
+        call.tell(stream)
 
     def may_have_sent(self, seen: EventId) -> bool:
         """Return whether a client may have seen this event: of what this node numbered itself, that is known."""
@@ -214,19 +220,19 @@ class LiveSession:
         stream = self.streams.get(STANDALONE)
         if stream is not None and stream.outlet is not None:
             raise Conflict("a GET stream of this session is open; only one may be")
+        return self.take_standalone(outlet)
+
+    def take_standalone(self, outlet: Outlet) -> Stream:
+        """Let a GET listen instead of whichever did, whose connection may be dead; what was held is sent."""
+        stream = self.streams.get(STANDALONE)
         if stream is None:
             stream = self.streams[STANDALONE] = Stream(STANDALONE, None, self._owner.term)
         stream.attach(outlet)
         if stream.next_seq == 0:
             self._emit(stream, Kind.OPENING)
-        self.release(stream)
+        for frame in self._held.release():
+            self._emit(stream, Kind.MESSAGE, frame)
         return stream
-
-    def release(self, stream: Stream) -> None:
-        """Send what was held while the GET stream had never been open."""
-        if stream.name == STANDALONE:
-            for frame in self._held.release():
-                self._emit(stream, Kind.MESSAGE, frame)
 
     async def answer(self, message: Message, body: bytes) -> None:
         """Pass the client's answer to a question of the server; drop it when nobody waits for it any more."""
@@ -249,16 +255,19 @@ class LiveSession:
         if message.method == CANCELLED and message.params is not None:
             self._cancelled(message.params.request_id)
 
-    def check_room(self, message: Message) -> None:
+    def check_room(self, message: Message, body: bytes) -> None:
         """Refuse a message while its server does not read what it was sent.
 
-        Answers, pings and cancellations pass as long as anything does: they are what may set the server going again.
+        Answers, and small pings and cancellations, pass as long as anything does: they may set the server going again.
 
         Raises:
             Refused: There is no room.
         """
         upstream = self.upstream
-        if upstream.full and (upstream.jammed or not (message.is_answer or message.method in PASSING)):
+        if not upstream.full:
+            return
+        passes = message.is_answer or (message.method in PASSING and len(body) <= PASSING_BYTES_MAX)
+        if upstream.jammed or not passes:
             raise Refused("the server of this session does not read what it was sent; try again", wait_s=1.0)
 
     # -- what the server says
@@ -417,9 +426,8 @@ class LiveSession:
         if call.stream is not None:
             self._emit(call.stream, Kind.FINAL, frame)
         else:
-            waiter = call.waiter
+            call.tell(frame)
             del call.waiter  # whoever still has the call must not keep its answer
-            waiter.set_result(frame)
         if self._idle is not None and not self.calls:
             self._idle.set_result(None)
             self._idle = None

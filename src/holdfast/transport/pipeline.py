@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, Literal, TypeAlias
 
 from ..identity.contract import Authenticator
-from ..model import HoldfastError, Misused, NotFound, Refused
+from ..model import HoldfastError, Misused, NotFound, Refused, Unavailable
 from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line
 from ..observability import begin_request, end_request
 from ..stores.contract import Journal
@@ -150,7 +150,7 @@ class Edge:
         if message.is_request:
             await self._request(exchange, live, message, body)
         else:
-            live.check_room(message)
+            live.check_room(message, body)
             await self._tell(live, message, body)
             await exchange.answer(202)
 
@@ -238,8 +238,8 @@ class Edge:
             raise Misused(f"batches are part of protocol {BATCHES} only; send one message a request")
         messages = await read_batch(body)
         await self._ready_for(live, *(message for message, _ in messages))
-        for message, _ in messages:
-            live.check_room(message)
+        for message, part in messages:
+            live.check_room(message, part)
         calls = live.begin_all([(message, part) for message, part in messages if message.is_request])
         waiters = [call.waiter for call in calls]
         for call in calls:
@@ -250,9 +250,9 @@ class Edge:
                     self._send(live, calls, message, part)
                 else:
                     await self._tell(live, message, part)
-        except HoldfastError:
+        except HoldfastError as error:
             live.give_up(calls)
-            raise
+            raise Unavailable(f"part of the batch was passed on, then: {error}") from error
         if not calls:
             await exchange.answer(202)
             return
