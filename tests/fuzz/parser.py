@@ -22,7 +22,7 @@ def judge_parser(body: bytes) -> bool:
         assert len(str(error)) < 500, "a refusal quotes at length"
         _judge_frame(body)
         return False
-    read = json.loads(body, object_pairs_hook=_routing_once)
+    read = _read_once(body)
     assert read["jsonrpc"] == "2.0"
     assert (message.id, message.method) == (read.get("id"), read.get("method"))
     assert message.is_answer == (read.get("method") is None)
@@ -48,12 +48,18 @@ def _judge_line(body: bytes, read: Any) -> None:
     assert json.loads(with_id(body, "other")) == read | {"id": "other"}
 
 
-def _routing_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A message's own members; those of other objects may be named the same, and may be there twice."""
-    if ("jsonrpc", "2.0") in pairs:
-        names = [name.casefold() for name, _ in pairs if name.casefold() in MEMBERS]
-        assert len(names) == len(set(names)) or not set(names) & MEMBERS
-    return dict(pairs)
+def _read_once(body: bytes) -> Any:
+    """Read a message as others do, and check that its own members, not those of objects in it, are there once."""
+    objects: list[list[tuple[str, Any]]] = []
+
+    def made_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        objects.append(pairs)
+        return dict(pairs)
+
+    read = json.loads(body, object_pairs_hook=made_of)
+    names = [name.casefold() for name, _ in objects[-1] if name.casefold() in MEMBERS]  # the outermost is made last
+    assert len(names) == len(set(names))
+    return read
 
 
 def _depth(value: Any) -> int:
