@@ -185,7 +185,7 @@ def no_message_is_on_a_stream_where_it_does_not_belong(log: SessionLog, found: F
         number = next((call.id for call, part in _resumed(log, found) if part is replays), None)
         for event in replays[0].events:
             message = event.message or {}
-            if not _belongs(message, log.token, stream, number):
+            if not _belongs(message, log, stream, number):
                 yield f"only messages of this session on stream {stream}; found {event.data[:120]!r}"
             if message.get("method") == "notifications/message":
                 text = str(message["params"]["data"])
@@ -298,8 +298,10 @@ def _resumed(log: SessionLog, found: Found) -> Iterator[tuple[Call, list[Replay]
             yield call, replays
 
 
-def _belongs(message: dict[str, Any], token: str, stream: str, number: int | str | None) -> bool:
-    method, params = message.get("method"), message.get("params", {})
+def _belongs(message: dict[str, Any], log: SessionLog, stream: str, number: int | str | None) -> bool:
+    method, params, token = message.get("method"), message.get("params", {}), log.token
+    if method == "notifications/cancelled":  # the process whose question it was has ended
+        return bool(log.crashed and str(params["requestId"]).endswith(':"q1"'))
     if method == "notifications/progress":
         return bool(params["progressToken"] == f"{token}/{str(number).removeprefix('r')}")
     if method in ("notifications/message", "elicitation/create"):
