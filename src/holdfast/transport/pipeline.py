@@ -232,8 +232,8 @@ class Edge:
 
         What can be refused is found before the first message is passed on.
         """
-        live = await self._find(exchange)
         _check_version(exchange.headers)
+        live = await self._find(exchange)
         if live.handshake.protocol != BATCHES:
             raise Misused(f"batches are part of protocol {BATCHES} only; send one message a request")
         messages = await read_batch(body)
