@@ -83,3 +83,26 @@ def test_an_env_file_that_cannot_be_read_is_said(tmp_path: Path, text: str) -> N
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(Misused, match="--env-file"):
         load({"env-file": str(path)}, ["true"], None)
+
+
+@pytest.mark.parametrize("line", ['env = ["A=secret", 3]', 'env = "A=secret"', '[env]\nA = "secret"'])
+def test_a_value_of_the_wrong_kind_is_not_shown(tmp_path: Path, line: str) -> None:
+    """It may be a secret, and what is said lands in logs."""
+    with pytest.raises(Misused, match="write a list of strings") as refused:
+        load({}, ["true"], write(tmp_path / "c.toml", line + "\n"))
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("item", ["=x", "A B=c", "", "A\0=b"])
+def test_a_variable_needs_a_name(item: str) -> None:
+    with pytest.raises(Misused):
+        load({"env": [item]}, ["true"], None)
+
+
+@pytest.mark.parametrize("option", ["poll-after", "request-timeout"])
+def test_nobody_is_sent_away_at_once(option: str) -> None:
+    """0 means no bound in other programs, and would fail every call here."""
+    assert load({option: "never"}, ["true"], None)
+    for text in ("0", "0s", "1ms"):
+        with pytest.raises(Misused, match="too short"):
+            load({option: text}, ["true"], None)

@@ -203,3 +203,12 @@ def test_what_a_new_worker_must_be_told_is_bounded() -> None:
     assert handshake.subscriptions[-1].startswith("099")
     body = request(1, "logging/setLevel", b'{"level":"%s"}' % (b"x" * 10_000))
     assert change_of("logging/setLevel", body)(handshake).log_level is None
+
+
+async def test_a_worker_that_cannot_be_started_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    upstream = Upstream(agrees)
+    upstream.workers.refusing = True
+    with pytest.raises(Unavailable, match="no worker today"):
+        await upstream.it.open(INITIALIZE, 1)
+    assert "a start failed: no worker today" in caplog.text
+    assert upstream.it._expected == {}

@@ -25,7 +25,7 @@ def attended(
 async def test_an_open_stream_shows_signs_of_life_again_and_again() -> None:
     outlet = Outlet()
     attendance = attended(outlet)
-    attendance.begin(0.0, None)
+    attendance.begin(0.0)
     for _ in range(3):
         assert await outlet.take() == COMMENT
     attendance.end()
@@ -37,7 +37,7 @@ async def test_a_client_that_leaves_frees_its_stream() -> None:
 
     outlet = Outlet()
     attendance = attended(outlet, left)
-    attendance.begin(0.0, None)
+    attendance.begin(0.0)
     while await outlet.take() is not None:
         pass
     attendance.end()
@@ -55,7 +55,7 @@ async def test_a_client_that_is_not_known_any_more_is_sent_away() -> None:
     for identify in (revoked, another):
         outlet, said = Outlet(), b""
         attendance = attended(outlet, identify=identify)
-        attendance.begin(0.0, None)
+        attendance.begin(0.0)
         while (chunk := await outlet.take()) is not None:
             said += chunk
         attendance.end()
@@ -74,7 +74,7 @@ async def test_a_client_that_cannot_be_looked_at_now_stays() -> None:
 
     outlet = Outlet()
     attendance = attended(outlet, identify=identify)
-    attendance.begin(0.0, None)
+    attendance.begin(0.0)
     await asyncio.wait_for(asked.wait(), 60)
     assert await outlet.take() == COMMENT
     attendance.end()
@@ -83,7 +83,8 @@ async def test_a_client_that_cannot_be_looked_at_now_stays() -> None:
 async def test_a_connection_ends_when_its_time_is_over() -> None:
     outlet = Outlet()
     attendance = attended(outlet)
-    attendance.begin(1000.0, 0.001)
+    attendance.begin(1000.0)
+    attendance.end_after(0.001)
     assert await outlet.take() == RETRY
     assert await outlet.take() is None
     attendance.end()

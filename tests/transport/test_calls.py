@@ -287,6 +287,21 @@ async def test_a_server_that_shuts_down_says_so(tmp_path: Path) -> None:
             assert b"shutting down" in refused.body or b"ending" in refused.body
 
 
+async def test_who_wants_json_only_is_served_where_there_are_no_streams(tmp_path: Path) -> None:
+    headers = [(b"content-type", b"application/json"), (b"accept", b"application/json"), (b"host", b"localhost")]
+    opening = json.dumps(request(1, "initialize")).encode()
+    for number, (answer, status) in enumerate((("json", 200), ("auto", 406))):
+        (tmp_path / str(number)).mkdir()
+        async with served(tmp_path / str(number), answer=answer) as (_, edge, _):
+            answered = Answered()
+
+            async def receive() -> Any:
+                return {"type": "http.request", "body": opening, "more_body": False}
+
+            await edge({"type": "http", "path": "/mcp", "method": "POST", "headers": headers}, receive, answered.send)
+            assert answered.status == status
+
+
 async def test_a_stream_tells_proxies_to_keep_their_hands_off(tmp_path: Path) -> None:
     async with served(tmp_path, answer="stream") as (_, edge, session):
         headers = (await say(edge, session, request(1))).headers

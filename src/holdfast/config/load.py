@@ -14,6 +14,8 @@ from .options import OPTIONS, Option
 from .settings import ServeSettings, settings_of
 
 COMMAND: Final = "command"
+_KINDS: Final = {str: "a string", list: "this list", dict: "a table", bool: "a boolean", int: "a number"}
+"""What is told of a wrong value instead of itself, which may be a secret."""
 
 
 def load(flags: Mapping[str, str | list[str]], command: Sequence[str], config: str | None) -> ServeSettings:
@@ -88,5 +90,5 @@ def _texts(option: Option, value: object, config: str | None) -> str | list[str]
         return value
     if not option.many and isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
-    wanted = "a list of strings" if option.many else "a string or a number"
-    raise Misused(f"--config {config}, {option.name}: {value!r} is not {wanted}")
+    wanted = 'a list of strings, as ["…", "…"]' if option.many else "a string or a number"
+    raise Misused(f"--config {config}, {option.name}: write {wanted}, not {_KINDS.get(type(value), 'that')}")

@@ -18,6 +18,7 @@ from .values import (
     key_place,
     lifetime_s,
     network,
+    patience_s,
     plain,
     size_bytes,
     url_path,
@@ -68,9 +69,9 @@ OPTIONS: Final = (
     Option("env-file", "FILE", plain, None, "a file of NAME=VALUE lines the MCP server gets"),
     Option("answer", "KIND", choice("auto", "json", "stream"), "auto", "json, stream, or json unless it takes long"),
     Option("stream-after", "TIME", duration_s, "100ms", "how long an answer may take before it becomes a stream"),
-    Option("poll-after", "TIME", lifetime_s, "never", "how long a client waits for an answer before it must come back"),
+    Option("poll-after", "TIME", patience_s, "never", "how long a client waits for an answer before it must come back"),
     Option(
-        "request-timeout", "TIME", lifetime_s, "1h", "how long an MCP server may take to answer a request; or never"
+        "request-timeout", "TIME", patience_s, "1h", "how long an MCP server may take to answer a request; or never"
     ),
     Option("start-timeout", "TIME", duration_s, "60s", "how long an MCP server may take to answer initialize"),
     Option("max-frame", "SIZE", frame_bytes, "10MiB", "how long one message may be, either way; up to 60MiB"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ def _worker_env(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[s
         env |= _read_env_file(Path(values["env-file"]))
     for item in values["env"] or ():
         name, has_value, value = item.partition("=")
+        if not re.fullmatch(r"[^\s=\0]+", name):
+            raise Misused("env: a variable without a name, or with a space in it; write NAME or NAME=VALUE")
         if not has_value and name not in environ:
             raise Misused(f"env {name}: there is no such variable here; write {name}=VALUE or set it")
         env[name] = value if has_value else environ[name]

@@ -42,6 +42,14 @@ def size_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS_BYTES[match[2]])
 
 
+def patience_s(text: str) -> float | None:
+    """Return a duration of a tenth of a second at least, or None for `never`."""
+    wait_s = lifetime_s(text)
+    if wait_s is not None and wait_s < 0.1:
+        raise Misused(f"{text!r} is too short; write 100ms or more, or never")
+    return wait_s
+
+
 def frame_bytes(text: str) -> int:
     """Return a size that one message may have: from a KiB, which any handshake fits in, to what the keeper relays."""
     size = size_bytes(text)

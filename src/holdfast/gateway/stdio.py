@@ -129,9 +129,14 @@ class StdioUpstream:
             if self._stopped:
                 raise Unavailable("the session is ending")
             answer = self._expect(request_id)
-            self._worker = worker = await self._workers.spawn(
-                self._place, on_frame=self._heard, on_exit=partial(self._ended)
-            )
+            try:
+                self._worker = worker = await self._workers.spawn(
+                    self._place, on_frame=self._heard, on_exit=partial(self._ended)
+                )
+            except Unavailable as error:
+                self._expected.clear()
+                _log.warning("a start failed: %s", error)
+                raise
             if self._stopped:  # meanwhile; whoever stopped it saw no worker to stop
                 await shielded(worker.stop(grace_s=1.0), within_s=10.0)
                 raise Unavailable("the session is ending")

@@ -167,7 +167,8 @@ class Exchange:
 
         That it left is noticed from `watch_after_s` seconds on: most streams are over by then.
 
-        With `within_s` the outlet is closed after so many seconds, with the time after which the client shall return.
+        With `within_s` the outlet is closed so many seconds after the first chunk, with the time after which the client
+        shall return.
         A status can no longer tell what goes wrong in `feed`, so an event does. The head goes out with the first chunk:
         `feed` pushes one at once, or what it waits for comes soon.
         """
@@ -177,10 +178,11 @@ class Exchange:
                 self.status = 200
                 headers = [*self.more, *STREAM_HEADERS]
                 await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+                attendance.end_after(within_s)
             await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
 
         attendance = Attendance(self.receive, outlet, self.identify_again, self.owner)
-        attendance.begin(watch_after_s, within_s)
+        attendance.begin(watch_after_s)
         try:
             try:
                 await feed(push)

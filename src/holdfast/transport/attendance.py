@@ -41,9 +41,12 @@ class Attendance:
         self._watching: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
 
-    def begin(self, watch_after_s: float, within_s: float | None) -> None:
-        """Look from `watch_after_s` seconds on, since most streams are over by then; end after `within_s`."""
+    def begin(self, watch_after_s: float) -> None:
+        """Look from `watch_after_s` seconds on, since most streams are over by then."""
         self._next = self._loop.call_later(watch_after_s, self._watch)
+
+    def end_after(self, within_s: float | None) -> None:
+        """Close the outlet in so many seconds: the client shall come back, so it must know by now where it stands."""
         if within_s is not None:
             self._last = self._loop.call_later(within_s, self._outlet.close, RETRY)
 

@@ -39,7 +39,8 @@ DECIDING: Final = frozenset(
 """What may be sent once only: of two values, a proxy before us may have gone by the other one."""
 
 _ALLOW_HEADERS: Final = (
-    b"Content-Type, Accept, Authorization, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name"
+    b"Content-Type, Accept, Authorization, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name, "
+    b"X-Request-Id, Traceparent"
 )
 _FOR_PAGES: Final[Headers] = [
     (b"access-control-expose-headers", b"Mcp-Session-Id, Retry-After, WWW-Authenticate, X-Request-Id"),

@@ -133,7 +133,8 @@ class Edge:
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
             raise Problem(415, "send Content-Type: application/json")
         accept = headers.get(b"accept", b"").decode("latin-1")
-        if not (wants(accept, "application/json") and wants(accept, "text/event-stream")):
+        streams = self._settings.answer != "json"
+        if not (wants(accept, "application/json") and (wants(accept, "text/event-stream") or not streams)):
             raise Problem(406, "send Accept: application/json, text/event-stream")
         body = await exchange.body(self._settings.frame_bytes_max, self._under_way)
         if body.lstrip()[:1] == b"[":
