@@ -223,8 +223,18 @@ def raw_member(body: bytes, *path: str) -> bytes:
 
 def with_id(frame: bytes, request_id: RequestId) -> bytes:
     """Return the message with another id; its other members stay as they are."""
-    members: dict[str, Any] = msgspec.json.decode(frame, type=dict[str, msgspec.Raw])
-    members["id"] = request_id
+    return _with_member(frame, "id", request_id)
+
+
+def with_named_request(frame: bytes, request_id: RequestId) -> bytes:
+    """Return a cancellation that names another request (`params.requestId`); all else stays as it is."""
+    params = _with_member(raw_member(frame, "params"), "requestId", request_id)
+    return _with_member(frame, "params", msgspec.Raw(params))
+
+
+def _with_member(text: bytes, name: str, value: Any) -> bytes:
+    members: dict[str, Any] = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    members[name] = value
     return msgspec.json.encode(members)
 
 
@@ -236,6 +246,11 @@ def request(request_id: RequestId, method: str, params: bytes) -> bytes:
 def notification(method: str, params: dict[str, Any] | None = None) -> bytes:
     """Return a notification of our own."""
     return msgspec.json.encode({"jsonrpc": "2.0", "method": method} | ({"params": params} if params else {}))
+
+
+def warning(data: dict[str, Any]) -> bytes:
+    """Return a log message of our own for a client. Source: MCP 2025-11-25, "Logging"."""
+    return notification("notifications/message", {"level": "warning", "logger": "holdfast", "data": data})
 
 
 def error_answer(request_id: RequestId | None, code: int, message: str, data: object = None) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from typing import Any, Final
 
 from ..model import Unauthenticated, Unavailable
@@ -75,11 +74,11 @@ class Attendance:
 
     async def _close_when_unknown(self, identify_again: Callable[[], Awaitable[str]]) -> None:
         """End the connection of a client whose token was revoked or has expired; what it asked goes on."""
-        owner: str | None = None
-        with suppress(Unauthenticated):
-            try:
-                owner = await identify_again()
-            except Unavailable:  # it cannot be decided now
-                return
+        try:
+            owner: str | None = await identify_again()
+        except Unauthenticated:
+            owner = None
+        except Unavailable:  # it cannot be decided now
+            return
         if owner != self._owner:
             self._outlet.close(RETRY)

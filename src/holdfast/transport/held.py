@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from ..model.jsonrpc import RequestId, notification
+from ..model.jsonrpc import RequestId, warning
 
 HELD_MAX: Final = 256
 HELD_BYTES_MAX: Final = 2**20
@@ -46,9 +46,7 @@ class Held:
         frames = [frame for frame, _ in self._items]
         if self._dropped:
             message = f"{self._dropped} earlier messages were not held; open a GET stream right after initialize"
-            data = {"lost": self._dropped, "message": message}
-            params = {"level": "warning", "logger": "holdfast", "data": data}
-            frames.insert(0, notification("notifications/message", params))
+            frames.insert(0, warning({"lost": self._dropped, "message": message}))
         self._items.clear()
         self._bytes = self._dropped = 0
         return frames

@@ -9,7 +9,7 @@ import contextlib
 from typing import Final
 
 from ..model import Misused, Unavailable
-from ..model.jsonrpc import GAP, error_answer, notification
+from ..model.jsonrpc import GAP, error_answer, warning
 from ..stores.contract import Entry, Journal, Kind
 from .asgi import Exchange, Push
 from .host import Host
@@ -98,7 +98,7 @@ class Listening:
             for entry in entries:
                 lost = lost_before(entry, at)
                 if lost != 0:
-                    await push(unnumbered(_warning(lost)))
+                    await push(unnumbered(_gap(lost)))
                 await push(event(live.tag, entry))
                 at = (entry.term, entry.seq)
         if entry is None and (lost is None or (stream is None and not await self._is_final(live, seen))):
@@ -111,7 +111,6 @@ class Listening:
         return bool(found) and found[0].kind is Kind.FINAL
 
 
-def _warning(lost: int | None) -> bytes:
+def _gap(lost: int | None) -> bytes:
     number = "an unknown number of" if lost is None else str(lost)
-    data = {"code": GAP, "lost": lost, "message": f"{number} messages of this stream are not kept any more"}
-    return notification("notifications/message", {"level": "warning", "logger": "holdfast", "data": data})
+    return warning({"code": GAP, "lost": lost, "message": f"{number} messages of this stream are not kept any more"})

@@ -5,11 +5,11 @@ Source: MCP 2025-11-25, "Sampling", "Elicitation", "Roots", "Cancellation".
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from ..model.jsonrpc import Message, RequestId, with_id
+from ..model.jsonrpc import Message, RequestId, with_id, with_named_request
 
 ASKED_MAX: Final = 1000
 
@@ -39,11 +39,7 @@ class Questions:
         seen_id = None if asked_id is None else self._seen(asked_id)
         if seen_id is None or self._asked.pop(seen_id, None) is None:
             return None
-        members: dict[str, Any] = msgspec.json.decode(frame, type=dict[str, msgspec.Raw])
-        params: dict[str, Any] = msgspec.json.decode(members["params"], type=dict[str, msgspec.Raw])
-        params["requestId"] = seen_id
-        members["params"] = params
-        return msgspec.json.encode(members)
+        return with_named_request(frame, seen_id)
 
     def answered(self, message: Message, body: bytes) -> bytes | None:
         """Return an answer as the server expects it; None when nobody waits for it (any more)."""
