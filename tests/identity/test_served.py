@@ -189,13 +189,16 @@ def test_anybody_else_gets_what_an_unknown_id_gets(world: World, other: str, is_
 def test_a_token_taken_out_of_the_file_is_out(world: World) -> None:
     client = world.client("ci-token-0123456789")
     client.initialize()
-    token_file(world.tokens, ann="ann-token-0123456789", ci="another-token-0123456789")
+    with client.get() as open_before:
+        token_file(world.tokens, ann="ann-token-0123456789", ci="another-token-0123456789")
 
-    def status() -> int:
-        with client.send("POST", PING) as reply:
-            return reply.status
+        def status() -> int:
+            with client.send("POST", PING) as reply:
+                return reply.status
 
-    eventually(lambda: status() == 401, within_s=60)
+        eventually(lambda: status() == 401, within_s=60)
+        ends = list(open_before.events())  # within half a minute
+        assert ([event.message for event in ends if event.message], ends[-1].retry_ms) == ([], 2000)
     renewed = world.client("another-token-0123456789", client.session)
     assert renewed.call("echo", text="the same one") == "the same one"
 

@@ -116,6 +116,26 @@ async def test_a_worker_that_does_not_read_is_full_and_ready_again_once_it_does(
         assert heard.frames[1:] == frames
 
 
+async def test_what_goes_first_overtakes_what_waits_for_a_worker_that_does_not_read(tmp_path: Path) -> None:
+    """Pings and answers may set it going again; whoever is told that one was taken may rely on it."""
+    async with opened(tmp_path, "deaf") as workers:
+        worker, heard = await spawned(workers, tmp_path / "one")
+        await heard.frames_reach(1)
+        frames = [b'{"number":%d,"padding":"%s"}' % (number, b"x" * 1000) for number in range(2000)]
+        for frame in frames:
+            worker.send(frame)
+        await eventually_async(lambda: worker.full)
+        worker.send(b'"ping"', first=True)
+        await worker.deliver(b'"answer"', first=True)
+        os.kill(worker.pid, signal.SIGUSR1)
+        await heard.frames_reach(1 + len(frames) + 2)
+        echoed = heard.frames[1:]
+        at = echoed.index(b'"ping"')
+        assert echoed[at + 1] == b'"answer"'
+        assert at < 500, "behind what the pipe held, before all else"
+        assert echoed[:at] + echoed[at + 2 :] == frames
+
+
 async def test_a_worker_that_never_reads_is_ended_when_too_much_waits_for_it(tmp_path: Path) -> None:
     async with opened(tmp_path, "deaf") as workers:
         worker, heard = await spawned(workers, tmp_path / "one")

@@ -154,6 +154,15 @@ async def test_a_client_that_is_sent_away_comes_back_and_loses_nothing(tmp_path:
         assert [one["id"] for one in events(third)] == [1]
 
 
+async def test_nobody_is_sent_away_without_an_id_to_come_back_with(tmp_path: Path) -> None:
+    async with served(tmp_path, answer="stream", poll_after_s=0.0) as (server, edge, session):
+        server.answering = False
+        first = await say(edge, session, request(1))
+        server.say(id=1, result={"done": True})
+        again = await say(edge, session, b"", "GET", last_event_id=last_id(first))
+        assert [one["id"] for one in events(again)] == [1]
+
+
 async def test_only_clients_that_know_of_polling_are_sent_away(tmp_path: Path) -> None:
     for number, (protocol, sent_away) in enumerate((("2025-06-18", False), ("2025-11-25", True))):
         (tmp_path / str(number)).mkdir()
