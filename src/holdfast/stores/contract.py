@@ -140,6 +140,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     `stream` is unique in the session for ever. `seq` counts from 0 within the stream, without gaps across terms:
     (term, seq) orders a stream, and a gap in `seq` is a loss. The opening names the JSON-RPC request the stream
     answers (`request`, its id as JSON; empty for a stream that answers none). After the final entry a stream is closed.
+    `origin` is the number, at the keeper, of the worker's frame it came from, up to 2**63 - 1; 0: none.
     """
 
     stream: str
@@ -149,6 +150,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     at: float
     data: bytes = b""
     request: bytes = b""
+    origin: int = 0
 
 
 class OpenStream(msgspec.Struct, frozen=True):
@@ -203,6 +205,14 @@ class Journal(Protocol):
 
     async def unfinished(self, session_id: str) -> list[OpenStream]:
         """Return the streams whose opening is kept and that no final entry closes, oldest first."""
+        ...
+
+    async def origins(self, session_id: str, first: int, last: int) -> set[int]:
+        """Return which numbers from `first` to `last`, both included, are origins of entries kept of this session.
+
+        Every append that returned before is seen, whichever process it was of. The cost follows the range or what is
+        found, not what is kept: whoever takes sessions over asks for each of them. 0 is never among the numbers.
+        """
         ...
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:

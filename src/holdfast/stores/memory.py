@@ -131,6 +131,9 @@ class MemoryStore:
     async def unfinished(self, session_id: str) -> list[OpenStream]:
         return self._journal.unfinished(session_id)
 
+    async def origins(self, session_id: str, first: int, last: int) -> set[int]:
+        return self._journal.origins(session_id, first, last)
+
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await self._journal.trim(bounds, now)
 

@@ -38,15 +38,28 @@ class _Stream:
 
 
 class _Journal:
-    """What is kept of one session. `messages` is what may be trimmed, oldest first, by number; `bytes` is theirs."""
+    """What is kept of one session. `messages` is what may be trimmed, oldest first, by number; `bytes` is theirs.
 
-    __slots__ = ("bytes", "messages", "streams", "unfinished")
+    `origins` says of each worker's frame how many entries came from it.
+    """
+
+    __slots__ = ("bytes", "messages", "origins", "streams", "unfinished")
 
     def __init__(self) -> None:
         self.streams: dict[str, _Stream] = {}
         self.unfinished: dict[str, Entry] = {}
         self.messages: dict[int, Entry] = {}
+        self.origins: dict[int, int] = {}
         self.bytes = 0
+
+    def count_origin(self, origin: int, change: int) -> None:
+        """Note that one entry more, or less, came from the frame."""
+        if origin:
+            count = self.origins.get(origin, 0) + change
+            if count:
+                self.origins[origin] = count
+            else:
+                del self.origins[origin]
 
 
 class MemoryJournal:
@@ -68,6 +81,7 @@ class MemoryJournal:
             number = self._numbered + 1 if entry.kind is Kind.MESSAGE else 0
             if not stream.add(entry, number):
                 continue
+            journal.count_origin(entry.origin, 1)
             self._streams.pop((session_id, entry.stream), None)
             self._streams[session_id, entry.stream] = entry.at
             if number:
@@ -96,6 +110,17 @@ class MemoryJournal:
             return []
         openings = journal.unfinished.values()
         return [OpenStream(opening, journal.streams[opening.stream].entries[-1].seq) for opening in openings]
+
+    def origins(self, session_id: str, first: int, last: int) -> set[int]:
+        """Return the origins from `first` to `last` of what is kept of the session, without 0."""
+        journal = self._journals.get(session_id)
+        if journal is None:
+            return set()
+        numbers = journal.origins
+        wanted = range(max(first, 1), last + 1)
+        if len(wanted) < len(numbers):
+            return {number for number in wanted if number in numbers}
+        return {number for number in numbers if number in wanted}
 
     def forget(self, session_id: str) -> None:
         """Drop the journal of a session that is deleted."""
@@ -151,6 +176,7 @@ class MemoryJournal:
         del self._messages[number]
         stream = journal.streams[entry.stream]
         stream.remove(entry)
+        journal.count_origin(entry.origin, -1)
         self._count(journal, entry, -1)
         if not stream.entries:
             del journal.streams[entry.stream], self._streams[session_id, entry.stream]
@@ -161,6 +187,8 @@ class MemoryJournal:
         stream = journal.streams.pop(name)
         del self._streams[session_id, name]
         journal.unfinished.pop(name, None)
+        for entry in stream.entries:
+            journal.count_origin(entry.origin, -1)
         for number in filter(None, stream.numbers):
             self._count(journal, journal.messages.pop(number), -1)
             del self._messages[number]

@@ -21,7 +21,7 @@ from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_checkpoint import Checkpoints
 from .sqlite_file import connect, prepare, statement, translated
-from .sqlite_journal import SqliteTrim, read_entries, read_unfinished
+from .sqlite_journal import SqliteTrim, read_entries, read_origins, read_unfinished
 from .sqlite_pages import Due, Pages, read_ids
 from .sqlite_reader import Read, Reader
 from .sqlite_writer import Writer
@@ -150,6 +150,11 @@ class SqliteStore:
         if not _is_text(session_id):
             return []
         return await self._read(lambda connection: read_unfinished(connection, session_id))
+
+    async def origins(self, session_id: str, first: int, last: int) -> set[int]:
+        if not _is_text(session_id):
+            return set()
+        return await self._read(lambda connection: read_origins(connection, session_id, first, last))
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await SqliteTrim(self._read, self._run).trim(bounds, now)

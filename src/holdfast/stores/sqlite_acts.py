@@ -73,7 +73,9 @@ class Append(Write):
     __slots__ = ("term",)
 
     def __init__(self, session_id: str, term: int, entries: Sequence[Entry]) -> None:
-        rows = [(session_id, e.stream, term, e.term, e.seq, int(e.kind), e.at, e.data, e.request) for e in entries]
+        rows = [
+            (session_id, e.stream, term, e.term, e.seq, int(e.kind), e.at, e.data, e.request, e.origin) for e in entries
+        ]
         super().__init__(session_id, rows, durable=False, size_bytes=sum(len(e.data) for e in entries))
         self.term = term
 

@@ -14,7 +14,7 @@ from typing import Final
 from ..model.errors import Corrupt, HoldfastError, Misused, Unavailable
 
 APPLICATION_ID: Final = 0x48466473  # "HFds"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 BUSY_TIMEOUT_S: Final = 4.0  # below the deadline of a call, so that the cause is told
 
 _SQL: Final = Path(__file__).parent / "sql"
@@ -48,9 +48,12 @@ def connect(path: Path) -> sqlite3.Connection:
 def prepare(path: Path) -> None:
     """Make the file at `path` if there is none or it is empty, else check that it is one of ours. Blocks.
 
+    A file of an older schema is brought to this one, all or none. Whoever has it open meanwhile goes on, so every step
+    of the schema must leave the statements of the one before working.
+
     Raises:
         Misused: It cannot be made, is something else, or is of a newer version. Nothing was changed.
-        Unavailable: It is locked for too long.
+        Unavailable: It is locked for too long, or could not be brought to this schema. Nothing was changed.
     """
     for tries_left in reversed(range(_OPEN_TRIES)):
         try:
@@ -79,17 +82,23 @@ def _prepare(path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if _check(connection, path) == 0:
-                for text in _statements(statement("schema")):
-                    connection.execute(text)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA}")
+            migrate(connection, _check(connection, path))
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
     finally:
         connection.close()
+
+
+def migrate(connection: sqlite3.Connection, schema: int) -> None:
+    """Bring an open transaction's file from `schema` (0: empty) to this version's, in numbered steps."""
+    for step in range(schema + 1, SCHEMA + 1):
+        for text in _statements(statement(f"schema_{step}")):
+            connection.execute(text)
+    if schema < SCHEMA:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:

@@ -31,6 +31,11 @@ def read_unfinished(connection: Connection, session_id: str) -> list[OpenStream]
     return [OpenStream(_entry(entry), last_seq) for *entry, last_seq in rows]
 
 
+def read_origins(connection: Connection, session_id: str, first: int, last: int) -> set[int]:
+    """Return the origins from `first` to `last` of the entries kept of the session, without 0."""
+    return {origin for (origin,) in connection.execute(statement("origins"), (session_id, first, last))}
+
+
 class SqliteTrim:
     """Deletes on the writer in steps of at most 1,000 entries or about 8 MiB, so that nobody waits long.
 
@@ -68,5 +73,5 @@ class SqliteTrim:
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    stream, term, seq, kind, at, data, request = row
-    return Entry(stream, term, seq, Kind(kind), at, data, request)
+    stream, term, seq, kind, at, data, request, origin = row
+    return Entry(stream, term, seq, Kind(kind), at, data, request, origin)

@@ -42,7 +42,7 @@ class JournalContract:
     async def test_every_field_of_an_entry_comes_back(self, store: JournalStore) -> None:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
-        opening = Entry("é", 7, 0, Kind.OPENING, NOW + 0.1, b"\0\xff", b'"id"')
+        opening = Entry("é", 7, 0, Kind.OPENING, NOW + 0.1, b"\0\xff", b'"id"', 2**63 - 1)
         await append_to(store, "s", 7, [opening])
         assert await store.read("s", "é", after=START) == [opening]
 
@@ -103,13 +103,70 @@ class JournalContract:
     async def test_unfinished_are_the_streams_that_no_final_entry_closes(self, store: JournalStore) -> None:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
-        openings = [entry_of(stream, 0, Kind.OPENING, request=b"%d" % at) for at, stream in enumerate("zyx")]
+        openings = [entry_of(stream, 0, Kind.OPENING, request=b"%d" % at, origin=at) for at, stream in enumerate("zyx")]
         standing = entry_of("get", 0, Kind.OPENING)
         await append_to(store, "s", 1, [*openings, standing, entry_of("z", 1), entry_of("z", 2)])
         await append_to(store, "s", 1, [entry_of("y", 1, Kind.FINAL)])
         expected = [OpenStream(openings[0], 2), OpenStream(openings[2], 0), OpenStream(standing, 0)]
         assert await store.unfinished("s") == expected
         assert await store.unfinished("nobody") == []
+
+    async def test_origins_are_those_of_entries_of_every_kind(self, store: JournalStore) -> None:
+        """R-KEE-2: in any order, several of one frame; what has none is not reported."""
+        await store.put(record_of("s"), expect=0)
+        kinds = [Kind.OPENING, Kind.MESSAGE, Kind.MESSAGE, Kind.MESSAGE, Kind.MESSAGE, Kind.FINAL]
+        numbers = [0, 90, 80, 80, 2**63 - 1, 7]
+        entries = [entry_of("a", at, kinds[at], origin=number) for at, number in enumerate(numbers)]
+        await append_to(store, "s", 1, entries)
+        await append_to(store, "s", 1, [entry_of("b", 0, origin=85)])
+        assert await store.origins("s", 0, 2**63 - 1) == {7, 80, 85, 90, 2**63 - 1}
+        assert await store.origins("s", 80, 90) == {80, 85, 90}
+        assert await store.origins("s", 81, 89) == {85}
+        assert await store.origins("s", 90, 80) == set()
+        assert await store.origins("s", 0, 0) == set()
+        assert await store.read("s", "a", after=START) == entries
+
+    async def test_origins_of_another_session_are_not_reported(self, store: JournalStore) -> None:
+        """R-KEE-2."""
+        for name in ("s", "t"):
+            await store.put(record_of(name), expect=0)
+        await append_to(store, "s", 1, [entry_of("a", 0, origin=1)])
+        await append_to(store, "t", 1, [entry_of("a", 0, origin=2)])
+        assert await store.origins("s", 1, 10) == {1}
+        assert await store.origins("t", 1, 10) == {2}
+        assert await store.origins("nobody", 1, 10) == set()
+        assert await store.origins("\ud800", 1, 10) == set()
+
+    async def test_what_was_not_written_has_no_origin(self, store: JournalStore) -> None:
+        """R-KEE-2: an entry whose place was taken keeps its own, and a refused batch leaves none."""
+        await store.put(record_of("s", term=5), expect=0)
+        await append_to(store, "s", 5, [entry_of("a", 0, origin=1)])
+        await append_to(store, "s", 5, [entry_of("a", 0, origin=2), entry_of("a", 1, origin=3)])
+        with pytest.raises(Moved):
+            await append_to(store, "s", 4, [entry_of("a", 2, origin=4)])
+        assert await store.origins("s", 1, 10) == {1, 3}
+
+    async def test_origins_go_with_the_last_of_their_entries(self, store: JournalStore) -> None:
+        """R-KEE-2: trimmed by number, and by age with a whole stream."""
+        await store.put(record_of("s"), expect=0)
+        numbers = [10, 11, 11, 12]
+        await append_to(store, "s", 1, [entry_of("a", at, origin=number) for at, number in enumerate(numbers)])
+        ends = [entry_of("b", 0, Kind.OPENING, origin=20), entry_of("b", 1, Kind.FINAL, origin=21)]
+        await append_to(store, "s", 1, ends)
+        assert await store.trim(JournalBounds(session_entries_max=2), NOW) == 2
+        assert await store.origins("s", 1, 99) == {11, 12, 20, 21}
+        assert await store.trim(JournalBounds(session_entries_max=1), NOW) == 1
+        assert await store.origins("s", 1, 99) == {12, 20, 21}
+        assert await store.trim(JournalBounds(age_s_max=100.0), NOW + 101) == 3
+        assert await store.origins("s", 1, 99) == set()
+
+    async def test_a_deleted_session_takes_its_origins_along(self, store: JournalStore) -> None:
+        """R-KEE-2."""
+        await store.put(record_of("s"), expect=0)
+        await append_to(store, "s", 1, [entry_of("a", 0, origin=1)])
+        await store.delete("s")
+        await store.put(record_of("s"), expect=0)
+        assert await store.origins("s", 1, 10) == set()
 
     async def test_trim_keeps_the_newest_entries_of_a_session(self, store: JournalStore) -> None:
         """R-STO-1."""

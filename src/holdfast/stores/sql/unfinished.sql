@@ -1,5 +1,5 @@
 SELECT
-    stream, term, seq, kind, at, data, request,
+    stream, term, seq, kind, at, data, request, origin,
     (
         SELECT last.seq FROM journal AS last
         WHERE last.session = opening.session AND last.stream = opening.stream

@@ -1,5 +1,5 @@
--- Schema 1. The body of a session (holdfast.codec.envelope) says what it is; the columns are there to be searched.
--- Infinity (9e999) stands for "never".
+-- Schema 1; each later one is a step (schema_2.sql, ...). The body of a session (holdfast.codec.envelope) says what it
+-- is; the columns are there to be searched. Infinity (9e999) stands for "never".
 CREATE TABLE sessions (
     n INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
