@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .config import ServeSettings
 from .gateway.keeper import KeeperWorkers
+from .gateway.keeper_socket import connect_to_keeper as connect_to_keeper
 from .gateway.stdio import StdioUpstreams
 from .identity.bearer import BearerTokens
 from .identity.contract import Authenticator, Verifier
