@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .config import ServeSettings
 from .gateway.keeper import KeeperWorkers
-from .gateway.keeper_socket import connect_to_keeper as connect_to_keeper
+from .gateway.keeper_socket import connect_to_keeper
 from .gateway.stdio import StdioUpstreams
 from .identity.bearer import BearerTokens
 from .identity.contract import Authenticator, Verifier
@@ -28,6 +28,8 @@ from .transport.host import Host
 from .transport.pipeline import Edge
 from .transport.places import Places
 from .transport.public import PublicPages
+
+__all__ = ["Parts", "assembled", "connect_to_keeper"]
 
 _log = logging.getLogger(__name__)
 
