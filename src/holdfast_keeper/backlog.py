@@ -9,7 +9,6 @@ from .room import Room
 from .spill import Spill, file_bytes_of
 
 FRAME_COST = 160  # what it takes to keep a frame in memory, besides its bytes
-READ_BYTES = 64 * 1024
 
 
 class Backlog:
@@ -112,12 +111,16 @@ class Backlog:
     def unsent(self, bytes_max: int) -> list[tuple[int, bytes]]:
         """Return the next frames, of `bytes_max` together or one, with their numbers; they count as sent from now on.
 
-        Nothing comes back when all were sent. What cannot be read back from the disk is lost: it is counted in `lost`
-        and its numbers are passed over, so that the server sees the gap.
+        Nothing comes back when all were sent, nor while too much of what was sent is not done: ask again when some is.
+        What cannot be read back from the disk is lost: it is counted in `lost` and its numbers are passed over, so
+        that the server sees the gap.
         """
         taken: list[tuple[int, bytes]] = []
         size = cost = 0
-        while size < bytes_max and (self._unsent or self._refill()):
+        # Without a bound here, servers that take everything and crash would have the whole spill come to memory.
+        while size < bytes_max and self._sent_bytes + cost <= self._room.sent_bytes_max:
+            if not self._unsent and not self._refill(bytes_max):
+                break
             assert self._unsent is not None
             assert self._frames is not None
             frame = self._frames.get(self._unsent[0])
@@ -134,11 +137,11 @@ class Backlog:
         self._sent_bytes += cost
         return taken
 
-    def _refill(self) -> bool:
+    def _refill(self, bytes_max: int) -> bool:
         """Have the frames that come next wait in memory; return whether there are any."""
         if (spill := self._spill) is not None:
             first, count, file_bytes = spill.first, spill.count, spill.file_bytes
-            frames = spill.take(READ_BYTES)
+            frames = spill.take(bytes_max)
             self.lost += count - spill.count - len(frames)
             if not spill.count:
                 self._spill = None

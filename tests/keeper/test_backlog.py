@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_keeper.backlog import FRAME_COST, READ_BYTES, Backlog
+from holdfast_keeper.backlog import FRAME_COST, Backlog
 from holdfast_keeper.room import Room
 
 SMALL = 2 * FRAME_COST + 10  # holds two frames of a few bytes, not three
@@ -189,10 +189,10 @@ def test_one_frame_over_every_bound_is_kept_and_nothing_more_is_read(tmp_path: P
 
 def test_a_frame_larger_than_what_is_read_at_once_comes_back_whole(tmp_path: Path) -> None:
     kept, _ = backlog(tmp_path, own_memory_bytes_max=SMALL)
-    large = b"x" * (3 * READ_BYTES)
+    large = b"x" * 200_000
     kept.keep([b"1", large, b"2", large])
     assert not kept.full
-    assert sent(kept) == [b"1", large, b"2", large]
+    assert sent(kept, 65_536) == [b"1", large, b"2", large]
 
 
 def test_a_server_that_acknowledges_nothing_makes_a_worker_full(tmp_path: Path) -> None:
@@ -203,6 +203,22 @@ def test_a_server_that_acknowledges_nothing_makes_a_worker_full(tmp_path: Path) 
     assert kept.full
     kept.done(first)
     assert not kept.full
+
+
+def test_servers_that_take_everything_and_crash_do_not_bring_the_spill_to_memory(tmp_path: Path) -> None:
+    kept, _ = backlog(tmp_path, own_memory_bytes_max=SMALL, sent_bytes_max=SMALL)
+    kept.keep(frames(0, 9))
+    for _ in range(2):
+        for expected in frames(0, 3):
+            assert [frame for _, frame in kept.unsent(1)] == [expected]
+        assert kept.unsent(1) == []
+        assert not kept.caught_up
+        kept.rewind()
+    first = kept.first
+    for number in range(9):
+        assert [frame for _, frame in kept.unsent(1)] == [b"%d" % number]
+        kept.done(first + number)
+    assert kept.caught_up
 
 
 def test_closing_gives_everything_back(tmp_path: Path) -> None:
