@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from .._version import __version__
 from ..config import OPTIONS, load
-from ..config.load import nearest
+from ..config.load import data_dir, nearest
 from ..model import HoldfastError, Misused
 from ..observability import LogSettings, log_to_stderr
 
@@ -36,17 +36,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     before, after = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
-    parser, serve_parser = _parsers()
+    parser, commands = _parsers()
     options, unknown = parser.parse_known_args(before)
     if unknown:
-        known = [action for action in serve_parser._option_string_actions if action.startswith("--")]
-        hint = nearest(unknown[0], known) if unknown[0].startswith("-") else "put -- before the command to host"
-        raise Misused(f"unknown argument {unknown[0]}; {hint}")
+        raise Misused(f"unknown argument {unknown[0]}; {_hint(options.command, commands, unknown[0])}")
     if options.command == "demo":
         log_to_stderr(LogSettings())
         from .demo import demo
 
         return demo()
+    if options.command == "keeper":
+        from .keeper import keeper
+
+        return keeper(options.asks, data_dir(options.data), json=options.json)
     if options.command == "token":
         from .token import token
 
@@ -60,21 +62,43 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def _parsers() -> tuple[_Parser, _Parser]:
+def _hint(command: str, commands: Mapping[str, _Parser], word: str) -> str:
+    if command != "serve":
+        return f"see holdfast {command} --help"
+    known = [action for action in commands[command]._option_string_actions if action.startswith("--")]
+    return nearest(word, known) if word.startswith("-") else "put -- before the command to host"
+
+
+def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
+    """Return the parser of all, and that of each command."""
     parser = _Parser(prog="holdfast", description="Keeps MCP sessions alive.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"holdfast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve_parser = commands.add_parser(
-        "serve",
-        help="host a stdio MCP server over HTTP, one process and one durable session per client",
-        usage="holdfast serve [OPTION …] -- COMMAND [ARG …]",
-        epilog="Each option is also an environment variable (HOLDFAST_SESSION_TIMEOUT) and a key of the file.",
-        allow_abbrev=False,
+    _add_serve(
+        commands.add_parser(
+            "serve",
+            help="host a stdio MCP server over HTTP, one process and one durable session per client",
+            usage="holdfast serve [OPTION …] -- COMMAND [ARG …]",
+            epilog="Each option is also an environment variable (HOLDFAST_SESSION_TIMEOUT) and a key of the file.",
+            allow_abbrev=False,
+        )
     )
-    serve_parser.add_argument("--config", metavar="FILE", help="a TOML file of these options, and command = [WORD, …]")
+    _add_keeper(
+        commands.add_parser(
+            "keeper", help="look at the process that owns the MCP servers, or end it", allow_abbrev=False
+        )
+    )
+    token_parser = commands.add_parser("token", help="make a token: its line for --token-file, and the token itself")
+    token_parser.add_argument("name", metavar="NAME", help="whose it is; sessions belong to the name, not to the token")
+    commands.add_parser("demo", help="watch a session live on while its server is killed and started again")
+    return parser, commands.choices
+
+
+def _add_serve(parser: _Parser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="a TOML file of these options, and command = [WORD, …]")
     for option in OPTIONS:
         default = f" [{option.default}]" if option.default is not None else ""
-        serve_parser.add_argument(
+        parser.add_argument(
             f"--{option.name}",
             dest=option.name,
             metavar=option.metavar,
@@ -82,7 +106,16 @@ def _parsers() -> tuple[_Parser, _Parser]:
             default=argparse.SUPPRESS,
             help=option.help + default,
         )
-    token_parser = commands.add_parser("token", help="make a token: its line for --token-file, and the token itself")
-    token_parser.add_argument("name", metavar="NAME", help="whose it is; sessions belong to the name, not to the token")
-    commands.add_parser("demo", help="watch a session live on while its server is killed and started again")
-    return parser, serve_parser
+
+
+def _add_keeper(parser: _Parser) -> None:
+    parser.add_argument(
+        "asks",
+        choices=("status", "stop"),
+        metavar="status|stop",
+        help="status: what runs; stop: end all of it, when no server uses it",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="the data directory of the server, as it was given to it [.holdfast]"
+    )
+    parser.add_argument("--json", action="store_true", help="answer with one line of JSON")

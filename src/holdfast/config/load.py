@@ -33,6 +33,16 @@ def load(flags: Mapping[str, str | list[str]], command: Sequence[str], config: s
     return settings_of(values, command, os.environ)
 
 
+def data_dir(flag: str | None) -> Path:
+    """Return the data directory that the flag, else this process's environment names, or the default one.
+
+    Raises:
+        Misused: What is given cannot be one.
+    """
+    [option] = [option for option in OPTIONS if option.name == "data"]
+    return Path(_value(option, {} if flag is None else {option.name: flag}, os.environ, {}, None))
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the known word nearest to one that is not."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import os
 import signal
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ...config.surroundings import colour_is_unwanted
 from ...model import Misused, SystemClock, Unavailable, redacted
 from ...runtime import shielded, spawn
+from ..output import say, take_any_text
 from .hosted import Hosted, is_gone
 from .rules import Heard, Observed, claims
 from .timeline import RED, Timeline
@@ -44,10 +43,9 @@ def demo() -> int:
         raise Misused(
             f"{error.name} is not installed; install holdfast with its extras `server` and `examples`"
         ) from error
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    take_any_text()
     colour = sys.stdout.isatty() and not colour_is_unwanted()
-    timeline = Timeline(_print, SystemClock(), colour=colour)
+    timeline = Timeline(say, SystemClock(), colour=colour)
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-", ignore_cleanup_errors=True) as folder:
         show = Show(timeline, Path(folder), Wire())
         try:
@@ -57,13 +55,6 @@ def demo() -> int:
     judged = claims(show.seen)
     timeline.judge(judged)
     return 0 if all(claim.holds for claim in judged) else 1
-
-
-def _print(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:  # nobody reads any more (`| head`); the exit code still tells how it went
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Show:
