@@ -210,8 +210,8 @@ class Journal(Protocol):
     async def origins(self, session_id: str, first: int, last: int) -> set[int]:
         """Return which numbers from `first` to `last`, both included, are origins of entries kept of this session.
 
-        Every append that returned before is seen, whichever process it was of. The cost follows the range or what is
-        found, not what is kept: whoever takes sessions over asks for each of them. 0 is never among the numbers.
+        Every append that returned before is seen, whichever process it was of. No content is read, so that whoever
+        takes many sessions over can ask for each. 0 is never among the numbers.
         """
         ...
 

@@ -33,7 +33,8 @@ def read_unfinished(connection: Connection, session_id: str) -> list[OpenStream]
 
 def read_origins(connection: Connection, session_id: str, first: int, last: int) -> set[int]:
     """Return the origins from `first` to `last` of the entries kept of the session, without 0."""
-    return {origin for (origin,) in connection.execute(statement("origins"), (session_id, first, last))}
+    wanted = {"id": session_id, "first": first, "last": last}
+    return {origin for (origin,) in connection.execute(statement("origins"), wanted)}
 
 
 class SqliteTrim:

@@ -1,3 +1,4 @@
+-- The index is named: left to choose, SQLite goes through the openings of all sessions.
 SELECT
     stream, term, seq, kind, at, data, request, origin,
     (
@@ -6,7 +7,7 @@ SELECT
         ORDER BY last.term DESC, last.seq DESC
         LIMIT 1
     )
-FROM journal AS opening
+FROM journal AS opening INDEXED BY journal_ends
 WHERE kind <> 1 AND kind = 0 AND session = (SELECT n FROM sessions WHERE id = ?)
     AND NOT EXISTS (
         SELECT 1 FROM journal AS final
