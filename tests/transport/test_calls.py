@@ -14,9 +14,9 @@ import pytest
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
 from holdfast.model.jsonrpc import parse_frame
 from holdfast.stores import MemoryStore
+from holdfast.transport.calls import CALLS_MAX
 from holdfast.transport.held import HELD_BYTES_MAX, HELD_MAX, Held
 from holdfast.transport.host import INITIALIZE_BYTES_MAX, HostSettings
-from holdfast.transport.live import CALLS_MAX
 from holdfast.transport.pipeline import Edge
 from holdfast.transport.questions import ASKED_MAX, Questions
 from holdfast.transport.rules import BATCH_MAX
@@ -212,7 +212,7 @@ async def test_a_call_is_cancelled_once_however_often_the_client_says_so(tmp_pat
         server.answering = False
         calling = asyncio.ensure_future(say(edge, session, request(1)))
         await eventually_async(lambda: server.heard[-1].get("method") == "tools/list")
-        call = edge._host._live[session].calls[1]
+        call = edge._host._live[session].calls.in_flight[1]
         cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
         assert (await say(edge, session, cancel)).status == 202
         ends = call.timer

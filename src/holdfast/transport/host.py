@@ -110,10 +110,10 @@ class Host:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
                 while busy := [live for live in self._live.values() if live.calls]:
-                    await busy[0].idle()
+                    await busy[0].calls.idle()
         self.drained = True
         for live in self._live.values():
-            live.interrupt(f"the server is shutting down; {UNANSWERED}")
+            live.calls.interrupt_all(f"the server is shutting down; {UNANSWERED}")
         await self.journaler.flushed()
         for live in self._live.values():
             live.close_streams(RETRY)
@@ -230,7 +230,7 @@ class Host:
             live.ending = False
             raise
         live.ended = True
-        live.interrupt(f"the session has ended: {reason or 'terminated by the client'}")
+        live.calls.interrupt_all(f"the session has ended: {reason or 'terminated by the client'}")
         self._live.pop(live.id, None)
         self._uncount(live.id)
         spawn(self._discard(live), name="remove an ended session")
@@ -399,7 +399,7 @@ class Host:
             spawn(self._places.remove(self._places.of(session_id)), name="remove an expired session's folder")
             return
         live.ending = live.ended = True
-        live.interrupt("the session has expired")
+        live.calls.interrupt_all("the session has expired")
         spawn(self._discard(live), name="remove an expired session")
 
     async def _discard(self, live: LiveSession) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from .live import Call, LiveSession
+from .calls import Call
+from .live import LiveSession
 
 
 class Patience:

@@ -21,11 +21,12 @@ from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line
 from ..observability import begin_request, end_request
 from ..stores.contract import Journal
 from .asgi import Exchange, Push, Receive, Scope, Send, UnderWay
+from .calls import PING, Call
 from .door import METHODS, Door, DoorSettings
 from .health import Health
 from .host import Host
 from .listen import Listening
-from .live import PING, Call, LiveSession
+from .live import LiveSession
 from .patience import Patience
 from .problems import Problem
 from .public import PublicPages
@@ -151,7 +152,7 @@ class Edge:
         if message.is_request:
             await self._request(exchange, live, message, body)
         else:
-            live.check_room(message, body)
+            live.calls.check_room(message, body)
             await self._tell(live, message, body)
             await exchange.answer(202)
 
@@ -165,7 +166,7 @@ class Edge:
 
     async def _request(self, exchange: Exchange, live: LiveSession, message: Message, body: bytes) -> None:
         await self._ready_for(live, message)
-        call = live.begin(message, body)
+        call = live.calls.begin(message, body)
         waiter = call.waiter
         self._bound_wait(live, call)
         self._send(live, [call], message, body)
@@ -180,7 +181,7 @@ class Edge:
         try:
             live.upstream.send(one_line(body), first=message.method == PING)
         except HoldfastError:
-            live.give_up(calls)
+            live.calls.give_up(calls)
             raise
 
     async def _ready_for(self, live: LiveSession, *messages: Message) -> None:
@@ -197,7 +198,7 @@ class Edge:
         elif self._settings.answer == "stream":
             live.open_stream(call)
         else:
-            live.answer_whole(call)
+            live.calls.answer_whole(call)
 
     async def _carry(self, exchange: Exchange, live: LiveSession, stream: Stream) -> None:
         """Send the stream of a call from its beginning, which nobody has listened to before."""
@@ -240,11 +241,11 @@ class Edge:
         messages = await read_batch(body)
         await self._ready_for(live, *(message for message, _ in messages))
         for message, part in messages:
-            live.check_room(message, part)
-        calls = live.begin_all([(message, part) for message, part in messages if message.is_request])
+            live.calls.check_room(message, part)
+        calls = live.calls.begin_all([(message, part) for message, part in messages if message.is_request])
         waiters = [call.waiter for call in calls]
         for call in calls:
-            live.answer_whole(call)
+            live.calls.answer_whole(call)
         try:
             for message, part in messages:
                 if message.is_request:
@@ -252,7 +253,7 @@ class Edge:
                 else:
                     await self._tell(live, message, part)
         except HoldfastError as error:
-            live.give_up(calls)
+            live.calls.give_up(calls)
             raise Unavailable(f"part of the batch was passed on, then: {error}") from error
         if not calls:
             await exchange.answer(202)
