@@ -21,10 +21,10 @@ DEMO = (sys.executable, "-m", "holdfast", "demo")
 
 
 @contextmanager
-def performing(folder: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
+def performing(folder: Path, *words: str, **env: str) -> Iterator[subprocess.Popen[str]]:
     """Start the demo with its temporary files below `folder`."""
     with subprocess.Popen(
-        DEMO,
+        (*DEMO, *words),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

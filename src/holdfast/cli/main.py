@@ -42,9 +42,9 @@ def _run(words: list[str]) -> int:
         raise Misused(f"unknown argument {unknown[0]}; {_hint(options.command, commands, unknown[0])}")
     if options.command == "demo":
         log_to_stderr(LogSettings())
-        from .demo import demo
+        from .demo import demo, demo_upgrade
 
-        return demo()
+        return demo_upgrade() if options.story == "upgrade" else demo()
     if options.command == "keeper":
         from .keeper import keeper
 
@@ -90,7 +90,15 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
     )
     token_parser = commands.add_parser("token", help="make a token: its line for --token-file, and the token itself")
     token_parser.add_argument("name", metavar="NAME", help="whose it is; sessions belong to the name, not to the token")
-    commands.add_parser("demo", help="watch a session live on while its server is killed and started again")
+    demo_parser = commands.add_parser(
+        "demo", help="watch a session live on while its server is killed and started again"
+    )
+    demo_parser.add_argument(
+        "story",
+        nargs="?",
+        choices=("upgrade",),
+        help="a call of ten seconds runs on while its server is killed or replaced",
+    )
     return parser, commands.choices
 
 

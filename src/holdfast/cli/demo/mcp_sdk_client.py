@@ -19,10 +19,10 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 
 from ...model import Unavailable
 from ...transport.pipeline import SESSION
-from .rules import Heard, Notes, Sent
+from .rules import Counted, Heard, Notes, Sent
 
 CONNECTS_WITHIN_S: Final = 30.0
-ANSWERS_WITHIN_S: Final = 20.0
+ANSWERS_WITHIN_S: Final = 30.0
 SILENT_FOR_S: Final = 10.0
 
 
@@ -80,24 +80,37 @@ class NotesClient:
         """
         return await self._notes("recall", {})
 
-    async def think(self, seconds: int, progressed: Callable[[], None]) -> Heard:
-        """Make a call that takes long; return what became of it, whatever that is."""
+    async def count(self) -> Counted:
+        """Return how often this was called, which the worker keeps in its memory only.
+
+        Raises:
+            Unavailable: The call failed or was not answered in time.
+        """
+        told = await self._told("count", {})
+        return Counted(told["count"], told["pid"])
+
+    async def think(self, seconds: int, progressed: Callable[[int], None]) -> Heard:
+        """Make a call that takes long; return what became of it, whatever that is. `progressed` gets each step told."""
 
         async def progress(progress: float, total: float | None, message: str | None) -> None:
-            progressed()
+            progressed(int(progress))
 
         try:
             result = await self._client.call_tool("think", {"seconds": seconds}, progress_callback=progress)
         except MCPError as error:
             return Heard("error", error.error.message, error.error.code)
-        return Heard("error" if result.is_error else "answer", _text(result.content))
+        worker = (result.structured_content or {}).get("pid")
+        return Heard("error" if result.is_error else "answer", _text(result.content), worker=worker)
 
     async def _notes(self, tool: str, arguments: dict[str, Any]) -> Notes:
+        told = await self._told(tool, arguments)
+        return Notes(tuple(told["notes"]), told["pid"])
+
+    async def _told(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
             result = await self._client.call_tool(tool, arguments)
-            told = msgspec.convert(result.structured_content, dict[str, Any])
-            return Notes(tuple(told["notes"]), told["pid"])
-        except (MCPError, msgspec.ValidationError, KeyError) as error:
+            return msgspec.convert(result.structured_content, dict[str, Any])
+        except (MCPError, msgspec.ValidationError) as error:
             raise Unavailable(f"the call of {tool} failed: {error}") from error
 
 

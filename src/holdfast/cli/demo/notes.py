@@ -6,6 +6,7 @@ for as long as the session lives. Source: MCP 2025-11-25, "Transports: stdio".
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -20,8 +21,10 @@ NOTHING: Final = {"type": "object"}
 TOOLS: Final = [
     {"name": "remember", "description": "Keep a note.", "inputSchema": TEXT},
     {"name": "recall", "description": "Return all notes, and which process answers.", "inputSchema": NOTHING},
+    {"name": "count", "description": "Count the calls, in this process's memory.", "inputSchema": NOTHING},
     {"name": "think", "description": "Take some seconds and tell the progress.", "inputSchema": SECONDS},
 ]
+COUNTER: Final = itertools.count(1)
 
 
 def main() -> None:
@@ -68,6 +71,12 @@ def recall(arguments: dict[str, Any], meta: dict[str, Any]) -> tuple[str, dict[s
     return "\n".join(notes), {"notes": notes, "pid": os.getpid()}
 
 
+def count(arguments: dict[str, Any], meta: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return how often this was called since the process began; nothing of it is on the disk."""
+    told = next(COUNTER)
+    return str(told), {"count": told, "pid": os.getpid()}
+
+
 def think(arguments: dict[str, Any], meta: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Let time pass, and tell whoever asked for progress."""
     seconds = arguments["seconds"]
@@ -84,7 +93,7 @@ def read() -> list[str]:
     return list(json.loads(NOTES.read_text())) if NOTES.exists() else []
 
 
-CALLS: Final = {"remember": remember, "recall": recall, "think": think}
+CALLS: Final = {"remember": remember, "recall": recall, "count": count, "think": think}
 
 if __name__ == "__main__":
     main()

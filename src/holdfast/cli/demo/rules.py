@@ -19,12 +19,23 @@ class Sent(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What became of the call in flight: its answer or an error (with its code), `after_s` seconds after the kill."""
+    """What became of the call in flight: its answer or an error (with its code), `after_s` seconds after the kill.
+
+    `worker` is the process that answered.
+    """
 
     kind: Literal["answer", "error", "silence"]
     words: str
     code: int | None = None
     after_s: float = 0.0
+    worker: int | None = None
+
+
+class Counted(NamedTuple):
+    """What the counter in a worker's memory has come to, and the worker."""
+
+    number: int
+    worker: int
 
 
 class Notes(NamedTuple):
@@ -73,7 +84,7 @@ def _it_died(seen: Observed) -> Claim:
     holds = seen.kill_code == KILLED and len(set(seen.servers)) == 2 and seen.first_worker_gone
     ended = "ended with it" if seen.first_worker_gone else "was not seen to end"
     evidence = f"servers {_pids(seen.servers)}; the first ended with {seen.kill_code}, its worker {ended}"
-    return Claim("the server died by kill -9, and nothing of it lived on", holds, evidence)
+    return Claim("server and keeper died by kill -9, and nothing of them lived on", holds, evidence)
 
 
 def _nobody_initialized(seen: Observed) -> Claim:

@@ -3,93 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ...config.surroundings import colour_is_unwanted
-from ...model import Misused, SystemClock, Unavailable, redacted
-from ...runtime import shielded, spawn
-from ..output import say, take_any_text
-from .hosted import Hosted, is_gone
-from .rules import Heard, Observed, claims
-from .timeline import RED, Timeline
+from ...model import redacted
+from ...runtime import spawn
+from .hosted import is_gone, parent_of
+from .rules import Claim, Heard, Observed, claims
+from .stage import Stage, perform
+from .timeline import RED
 
 if TYPE_CHECKING:
-    from .mcp_sdk_client import NotesClient, Wire
+    from .mcp_sdk_client import NotesClient
 
 NOTES: Final = ("water the plants", "call Ada")
 ADDED: Final = "this note came after the crash"
 THINK_S: Final = 5
 STEP_WITHIN_S: Final = 30.0
-SHOW_WITHIN_S: Final = 90.0
-CLEAN_UP_WITHIN_S: Final = 60.0
 
 
 def demo() -> int:
-    """Show a session that outlives its server; return 0 if every claim was seen to be true, else 1.
-
-    Whatever happens, no process and no file of it is left.
-
-    Raises:
-        Misused: The official client, or what a server needs, is not installed.
-    """
-    try:
-        from .mcp_sdk_client import Wire
-    except ImportError as error:
-        raise Misused(
-            f"{error.name} is not installed; install holdfast with its extras `server` and `examples`"
-        ) from error
-    take_any_text()
-    colour = sys.stdout.isatty() and not colour_is_unwanted()
-    timeline = Timeline(say, SystemClock(), colour=colour)
-    with tempfile.TemporaryDirectory(prefix="holdfast-demo-", ignore_cleanup_errors=True) as folder:
-        show = Show(timeline, Path(folder), Wire())
-        try:
-            asyncio.run(show.run())
-        except asyncio.CancelledError:
-            return 128 + signal.SIGTERM
-    judged = claims(show.seen)
-    timeline.judge(judged)
-    return 0 if all(claim.holds for claim in judged) else 1
+    """Show a session that outlives its server and its MCP server; see `perform`."""
+    return perform(Show)
 
 
 class Show:
     """One performance; `seen` is what was observed so far."""
 
-    def __init__(self, timeline: Timeline, folder: Path, wire: Wire) -> None:
+    title = "A session that outlives its server"
+    within_s = 90.0
+
+    def __init__(self, stage: Stage) -> None:
         self.seen = Observed()
-        self._say = timeline.say
-        self._now_s = timeline.now_s
-        self._title = timeline.title
-        self._wire = wire
+        self._say = stage.say
+        self._now_s = stage.now_s
+        self._wire = stage.wire
+        self._hosted = stage.hosted
         self._killed_s = 0.0
-        # -I and -S: nothing is looked up but the standard library, so that it starts in a moment.
-        self._hosted = Hosted(folder, [sys.executable, "-I", "-S", str(Path(__file__).with_name("notes.py"))])
 
-    async def run(self) -> None:
-        """Play the story; what goes wrong in it is told, and missing from `seen`.
+    async def play(self) -> None:
+        """See `Story.play`."""
+        await self._serve()
+        await self._with_client()
+        await self._stop()
 
-        Raises:
-            Misused: The server cannot be started on this machine as it is.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        try:
-            self._title("A session that outlives its server")
-            async with asyncio.timeout(SHOW_WITHIN_S):
-                await self._serve()
-                await self._with_client()
-                await self._stop()
-        except (Unavailable, TimeoutError) as error:
-            self._say("failed", str(error) or "what was waited for did not happen in time", style=RED)
-        finally:
-            await shielded(self._hosted.clean_up(), within_s=CLEAN_UP_WITHIN_S, name="end the demo's server")
+    def claims(self) -> list[Claim]:
+        """See `Story.claims`."""
+        return claims(self.seen)
 
     async def _with_client(self) -> None:
         from .mcp_sdk_client import connected
@@ -125,17 +85,19 @@ class Show:
         self._say("recall", f"{len(before.notes)} notes, says the session's worker, pid {before.worker}")
 
     async def _crash_in_a_call(self, client: NotesClient) -> asyncio.Task[Heard]:
-        """Kill the server as soon as a call has told some progress; return the call, which still waits."""
+        """Kill server and keeper as soon as a call has told some progress; return the call, which still waits."""
         progressed = asyncio.Event()
-        heard = spawn(client.think(THINK_S, progressed.set), name="the call in flight")
+        heard = spawn(client.think(THINK_S, lambda _: progressed.set()), name="the call in flight")
         async with asyncio.timeout(STEP_WITHIN_S):
             await progressed.wait()
         self._say("think", f"a call of {THINK_S} s has begun and tells its progress")
         sent_before = len(self._wire.sent)
-        code = await self._hosted.kill()
+        keeper = parent_of(self.seen.before.worker) if self.seen.before is not None else 0
+        code = await self._hosted.crash(keeper)
         self.seen = replace(self.seen, sent_before=sent_before, kill_code=code)
         self._killed_s = self._now_s()
-        self._say("KILL -9", f"the server, pid {self.seen.servers[-1]}, in the middle of that call", style=RED)
+        both = f"the server, pid {self.seen.servers[-1]}, and the keeper of its workers, pid {keeper}"
+        self._say("KILL -9", f"{both}, in the middle of that call", style=RED)
         return heard
 
     async def _hear(self, call: asyncio.Task[Heard]) -> None:
