@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
-from tests.kit import TEST_RUN_VARIABLE, leftovers
+from tests.kit import TEST_RUN_VARIABLE, Process, leftovers
+
+from .evidence import Taken
+
+NOTES: Final = "taken"
 
 
 def folder_of(data: Path, session_id: str) -> Path:
@@ -23,17 +29,30 @@ def folders(data: Path) -> set[Path]:
     return set((data / "sessions").iterdir())
 
 
-def processes(data: Path) -> set[int]:
-    """Return the pids of everything that runs for a data directory: server, keeper and workers."""
-    return {process.pid for process in leftovers(os.environ[TEST_RUN_VARIABLE], data.parent)}
+def notes_of(work: Path) -> list[Taken]:
+    """Return what the workers of a session wrote down in its working directory."""
+    try:
+        return [Taken(**json.loads(line)) for line in (work / NOTES).read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+def processes(data: Path) -> set[Process]:
+    """Return everything that runs for a data directory: server, keeper and workers."""
+    return leftovers(os.environ[TEST_RUN_VARIABLE], data.parent)
+
+
+def keepers(data: Path) -> list[int]:
+    """Return the pids of the keepers of a data directory."""
+    return [process.pid for process in processes(data) if "holdfast_keeper" in process.command]
 
 
 def workers(data: Path) -> Counter[Path]:
     """Return how many processes run for each session's folder."""
     found: Counter[Path] = Counter()
-    for pid in processes(data):
+    for process in processes(data):
         try:
-            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            variables = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
         except OSError:
             continue
         for variable in variables:
@@ -46,12 +65,13 @@ def workers(data: Path) -> Counter[Path]:
 def flaws_of_journal(data: Path) -> Iterator[str]:
     """Yield what is wrong with the journal of a stopped server whose sessions have all been asked for.
 
-    This also reaches the streams whose beginning no client ever saw. It knows the columns of schema 1.
+    This also reaches the streams whose beginning no client ever saw. It knows the columns of schema 2.
     """
     path = next(path for path in data.iterdir() if path.suffix == ".db")
     with closing(sqlite3.connect(path)) as connection:
         for session, stream, openings, finals, asks in connection.execute(
-            "SELECT session, stream, sum(kind = 0), sum(kind = 2), max(length(request)) FROM journal GROUP BY 1, 2"
+            "SELECT session, stream, sum(kind = 0), sum(kind = 2), max(length(request)) FROM journal"
+            " WHERE session IN (SELECT n FROM sessions WHERE state != 'terminated') GROUP BY 1, 2"
         ):
             if openings != 1 or finals != (1 if asks else 0):
                 yield f"one opening and one end of stream {stream} of row {session}; {openings} and {finals} are kept"
@@ -62,3 +82,7 @@ def flaws_of_journal(data: Path) -> Iterator[str]:
         ):
             if count != last + 1 or terms_fall:
                 yield f"no gap and no falling term in stream {stream} of row {session}; {count} entries up to {last}"
+        for session, origin, count in connection.execute(
+            "SELECT session, origin, count(*) FROM journal WHERE origin > 0 GROUP BY 1, 2 HAVING count(*) > 1"
+        ):
+            yield f"frame {origin} of row {session} to be kept once; it is kept {count} times"

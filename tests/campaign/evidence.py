@@ -6,7 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from .plan import How
+
+SURVEYED: Final = " surveyed "
+"""In whatever the survey itself has made known."""
 
 
 class Fate(IntEnum):
@@ -46,10 +51,11 @@ def place_of(event_id: str) -> Place:
 
 @dataclass(slots=True)
 class Connection:
-    """One response that was a stream, with all whole events that came before it ended or broke."""
+    """One response that was a stream, with all whole events that came before it ended, or was `cut` off."""
 
     after: str | None = None
     events: list[Seen] = field(default_factory=list)
+    cut: bool = False
 
     @property
     def last_id(self) -> str | None:
@@ -68,8 +74,9 @@ class Call:
     """One request for a tool or of another method.
 
     `text` is what the tool will say if that is known, `steps` how often it speaks of its progress before, `file` what
-    it writes. `sent` is the state of the world then. `lifetime` is that of the server which surely took it, and
-    answered it or opened its stream; or None.
+    it writes, `tells` what it makes known besides. `sent` is the state of the world then. `server` is the number of the
+    one which surely took it, and answered it or opened its stream; or None. It has `ended` when its client waits no
+    longer.
     """
 
     id: int | str
@@ -77,11 +84,18 @@ class Call:
     text: str | None = None
     steps: int = 0
     file: str | None = None
+    tells: str | None = None
     sent: int = 0
-    lifetime: int | None = None
+    server: int | None = None
     status: int | None = None
+    ended: bool = False
     answer: bytes | None = None
     connections: list[Connection] = field(default_factory=list)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody can hear of it any more: its connection broke before the client knew its stream."""
+        return self.answer is None and not any(connection.events for connection in self.connections)
 
     @property
     def is_done(self) -> bool:
@@ -105,7 +119,6 @@ class SessionLog:
     deleted: Fate = Fate.UNSAID
     levels: set[str | None] = field(default_factory=lambda: {None})
     subscriptions: dict[str, set[bool]] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     listens: list[Connection] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -116,14 +129,22 @@ class SessionLog:
         return f"{self.token} ({self.id[:4]}…)" if self.id else f"{self.token} (never answered)"
 
     @property
-    def changes_asked(self) -> int:
-        """How often the worker may have been made to say that its tools changed."""
-        return sum(call.tool == "changed" for call in self.calls)
-
-    @property
     def crashed(self) -> bool:
         """Whether its worker was made to end while the server went on."""
         return any(call.tool == "crash" for call in self.calls)
+
+
+class Taken(NamedTuple):
+    """One thing that a worker wrote down before it did it.
+
+    It is its start, "alone" or "beside another", or a call with its id and tool, or the answer to a question.
+    """
+
+    pid: int
+    start: str | None = None
+    call: int | str | None = None
+    tool: str | None = None
+    reply: str | None = None
 
 
 @dataclass(slots=True)
@@ -137,15 +158,20 @@ class Replay:
 
 @dataclass(slots=True)
 class Found:
-    """What a session answered after the crash. `replays` are by stream, the one from its first known event first.
+    """What a session answered after the ends, or what it was refused with.
 
-    `again` maps a stream to the answer after its last event; `strange` is the status of a resume with the event id of
-    another session; `workers` counts the processes that run for it.
+    `replays` are by stream, the one from its first known event first. `strange` is the status of a resume with the
+    event id of another session, `workers` counts the processes that run for it, `taken` is what all its workers wrote
+    down, in order. Afterwards its worker is made to crash: `heard_anew` is what the next one was told, `alive_after`
+    whether the session was there after so many crashes in all, which were `close` enough together to count.
     """
 
     statuses: list[int]
+    ends: tuple[How, ...] = ()
+    refusals: list[str] = field(default_factory=list)
     pids: set[str] = field(default_factory=set)
     heard: list[str] = field(default_factory=list)
+    heard_anew: list[str] = field(default_factory=list)
     count: str = ""
     echo: str = ""
     files: dict[str, str | None] = field(default_factory=dict)
@@ -153,3 +179,25 @@ class Found:
     strange: int | None = None
     has_folder: bool = False
     workers: int = 0
+    taken: list[Taken] = field(default_factory=list)
+    alive_after: dict[int, bool] = field(default_factory=dict)
+    close: bool = True
+
+    @property
+    def calls_taken(self) -> dict[int | str, Taken]:
+        """What the workers took of calls, the first time each."""
+        calls: dict[int | str, Taken] = {}
+        for taken in self.taken:
+            if taken.call is not None:
+                calls.setdefault(taken.call, taken)
+        return calls
+
+    @property
+    def lives(self) -> list[int]:
+        """The pids of the workers that took any call, in order."""
+        return list(dict.fromkeys(taken.pid for taken in self.taken if taken.call is not None))
+
+    @property
+    def crashed(self) -> set[int]:
+        """The pids of the workers that were made to crash."""
+        return {taken.pid for taken in self.taken if taken.tool == "crash"}

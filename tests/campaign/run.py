@@ -6,19 +6,23 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from tests.kit import PROBE, Served, serving
+from tests.kit import McpClient
 
 from . import disk, rules
-from .evidence import Found, SessionLog
+from .ends import Ender
+from .evidence import Found, Seen, SessionLog, place_of
 from .load import Client
-from .plan import End, Plan
-from .survey import seen_of, surveyed
+from .marks import marks
+from .plan import HALF_SAID, MAY_REFUSE, SAID, How, Plan
+from .servers import Servers, servers
+from .survey import Surveyor, seen_of
 from .world import World
 
-MOMENT_S_MAX: Final = 1.5
+AFTER_S: Final = 0.4
 CLIENT_S_MAX: Final = 60.0
 LEFT_S_MAX: Final = 2.0
 
@@ -27,18 +31,23 @@ LEFT_S_MAX: Final = 2.0
 class Outcome:
     """What one run came to.
 
-    `sessions` and `calls` were answered, `streams` and `events` seen by the clients, `resumed` is how often a stream
-    was asked for again afterwards, `interrupted` how many of them ended with that error.
+    `sessions` and `calls` were answered, `streams` and `events` seen by the clients. Of the calls, `carried` were under
+    way at an end and answered by a later server, `failed` were answered with an error. Of the events, `unsent` were in
+    the journal when a server ended and had not reached the client; `unkept` had been said by then and were journaled by
+    a later one.
     """
 
     seed: int
+    kind: str
     ends: list[str]
     sessions: int = 0
     calls: int = 0
+    carried: int = 0
+    failed: int = 0
     streams: int = 0
-    resumed: int = 0
     events: int = 0
-    interrupted: int = 0
+    unsent: int = 0
+    unkept: int = 0
     seconds: float = 0.0
     violations: list[str] = field(default_factory=list)
 
@@ -46,55 +55,57 @@ class Outcome:
 def run(plan: Plan, folder: Path) -> Outcome:
     """Run one seed in an empty folder. Violations are in the outcome; each says what was expected and what found."""
     began = time.monotonic()
-    outcome = Outcome(plan.seed, [str(end) for end in plan.ends])
-    gentle = any(end.gentle for end in plan.ends)
-    with serving(folder / "data", command=PROBE) as served:
-        world = World()
-        clients = [Client(world, served.port, plan.seed, number, gentle=gentle) for number in range(plan.clients)]
-        threads = [threading.Thread(target=client.run, name=client.name, daemon=True) for client in clients]
-        for thread in threads:
-            thread.start()
-        outcome.violations += _ends(plan.ends, served, world)
-        for thread in threads:
-            thread.join(CLIENT_S_MAX)
-            if thread.is_alive():
-                outcome.violations.append(f"{thread.name} to come to an end; it waits for an answer")
-        served.start()
+    outcome = Outcome(plan.seed, plan.kind, [str(end) for end in plan.ends])
+    world, data, pipe = World(), folder / "data", folder / "marks"
+    with marks(world, data, pipe) as moments, servers(data, *_options(plan, pipe)) as served:
+        ender = Ender(served, world, moments)
+        lenient = any(end.how in MAY_REFUSE for end in plan.ends)
+        clients = [Client(world, served.port, plan.seed, number, lenient=lenient) for number in range(plan.clients)]
+        outcome.violations += _loaded(plan, ender, world, clients)
         logs = [log for client in clients for log in client.logs]
-        found, own = surveyed(served, logs, plan.seed)
+        surveyor, own = Surveyor(served, plan.seed, began), served.opened()
+        found = surveyor.all(logs)
+        for each in found.values():
+            each.ends = tuple(end.how for end in plan.ends)
         outcome.violations += _of_the_machine(served, logs, found, own)
+        surveyor.crash(logs, found)
         outcome.violations += _of_the_end(served)
-        if plan.ends[-1].gentle:
-            outcome.violations += _of_the_stop(logs, found, last=2 * len(plan.ends) - 2)
-    _add_up(outcome, logs, found)
+        if plan.ends[-1].how is How.STOP:
+            outcome.violations += _of_the_stop(logs, found, ender.last_state)
+    _add_up(outcome, logs, found, ender.began_ns[0])
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def _ends(ends: Sequence[End], served: Served, world: World) -> Iterator[str]:
-    """End the server as often as is planned and start it again, but for the last time, when the load is over too."""
-    for number, end in enumerate(ends, 1):
-        if end.moment is not None:
-            world.wait_noted(end.moment, end.nth, MOMENT_S_MAX)
-        threading.Event().wait(end.delay_s)  # not to wait for anything: to end it somewhere else each time
-        world.turn()
-        if not end.gentle:
-            served.kill()
-        elif (code := served.terminate()) != 0:
-            yield f"exit code 0 after SIGTERM; found {code}"
-        if number < len(ends):
-            served.start()
-            world.turn()
+def _options(plan: Plan, pipe: Path) -> list[str]:
+    options = ["--answer", plan.answer, "--env", f"PROBE_TAKEN={disk.NOTES}"]
+    if any(end.moment in (SAID, HALF_SAID) for end in plan.ends):
+        options += ["--env", f"PROBE_MARKS={pipe}"]
+    return options
+
+
+def _loaded(plan: Plan, ender: Ender, world: World, clients: Sequence[Client]) -> Iterator[str]:
+    """Let clients act while the server ends as planned, and then until everything they began is answered."""
+    threads = [threading.Thread(target=client.run, name=client.name, daemon=True) for client in clients]
+    for thread in threads:
+        thread.start()
+    yield from ender.perform(plan.ends)
+    threading.Event().wait(AFTER_S)
     world.finish()
+    last = time.monotonic() + CLIENT_S_MAX
+    for thread, client in zip(threads, clients, strict=True):
+        thread.join(max(0.0, last - time.monotonic()))
+        if thread.is_alive():
+            yield f"{thread.name} to come to an end; it waits for {', '.join(client.waiting())}"
 
 
 def _of_the_machine(
-    served: Served, logs: Sequence[SessionLog], found: dict[str, Found], own: SessionLog
+    served: Servers, logs: Sequence[SessionLog], found: dict[str, Found], own: McpClient
 ) -> Iterator[str]:
     """Yield what is wrong about folders and processes, and count them into what was found of each session."""
-    assert own.id is not None
+    assert own.session is not None
     there, running = disk.folders(served.data), disk.workers(served.data)
-    known = {disk.folder_of(served.data, own.id)}
+    known = {disk.folder_of(served.data, own.session)}
     for log in logs:
         if log.id is not None:
             place = disk.folder_of(served.data, log.id)
@@ -104,11 +115,11 @@ def _of_the_machine(
     begun = sum(log.id is None for log in logs)
     if len(there - known) > begun:
         yield f"at most {begun} sessions of which no client knows; found {len(there - known)}"
-    if strange := set(running) - known:
-        yield f"no worker of a session that nobody asked for; found {len(strange)}"
+    if len(strange := set(running) - known) > begun:
+        yield f"at most {begun} workers of a session that no client knows; found {len(strange)}"
 
 
-def _of_the_end(served: Served) -> Iterator[str]:
+def _of_the_end(served: Servers) -> Iterator[str]:
     """Stop the server, then yield what is left of it, what its journal lacks, and what went wrong in its log."""
     if (code := served.terminate()) != 0:
         yield f"exit code 0 at the end; found {code}"
@@ -116,7 +127,7 @@ def _of_the_end(served: Served) -> Iterator[str]:
     while (left := disk.processes(served.data)) and time.monotonic() < end:
         threading.Event().wait(0.02)
     if left:
-        yield f"no process left; found {len(left)}"
+        yield f"no process left; found {[process.command for process in left]}"
     yield from disk.flaws_of_journal(served.data)
     if "Traceback" in served.log:
         yield f"a log without tracebacks; found {served.log[served.log.index('Traceback') :][:3000]}"
@@ -128,18 +139,32 @@ def _of_the_stop(logs: Sequence[SessionLog], found: dict[str, Found], last: int)
             yield f"session {log.shown}: {flaw}"
 
 
-def _add_up(outcome: Outcome, logs: Sequence[SessionLog], found: dict[str, Found]) -> None:
+def _add_up(outcome: Outcome, logs: Sequence[SessionLog], found: dict[str, Found], ended_ns: int) -> None:
     outcome.violations += [*rules.terms_rise(logs), *rules.session_ids_are_unique(logs)]
     for log in logs:
         flaws = rules.violations(log, found[log.token]) if log.id is not None else log.problems
         outcome.violations += [f"session {log.shown}: {flaw}" for flaw in flaws]
-    replays = [replays for each in found.values() for replays in each.replays.values()]
     outcome.sessions = len(found)
-    outcome.calls = sum(call.answer is not None for log in logs for call in log.calls)
-    outcome.streams = len(replays)
-    outcome.resumed = sum(len(each) for each in replays)
+    outcome.streams = sum(len(each.replays) for each in found.values())
     outcome.events = sum(1 for log in logs for _ in seen_of(log))
-    outcome.interrupted = sum(
-        b'"code":%d' % rules.INTERRUPTED in each[0].events[-1].data.replace(b" ", b"")
-        for each in replays if each and each[0].events
-    )  # fmt: skip
+    for call in (call for log in logs for call in log.calls):
+        outcome.calls += call.answer is not None
+        outcome.failed += call.answer is not None and not call.is_done
+        outcome.carried += len(call.connections) > 1 and call.is_done
+        for before, after in pairwise(call.connections):
+            if before.last_id is not None:
+                term = place_of(before.last_id).term
+                outcome.unsent += sum(place_of(event.id).term == term for event in after.events if event.id is not None)
+                outcome.unkept += sum(_said_ns(event) < ended_ns for event in after.events if _term_of(event) > term)
+
+
+def _term_of(event: Seen) -> int:
+    return place_of(event.id).term if event.id is not None else 0
+
+
+def _said_ns(event: Seen) -> int:
+    """Return when a worker said it, or infinitely late where it does not tell."""
+    message = event.message or {}
+    if message.get("method") != "notifications/progress":
+        return 1 << 63
+    return int(message["params"]["message"].split()[0])

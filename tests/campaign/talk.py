@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import threading
@@ -12,17 +13,18 @@ from typing import Any, Final
 from tests.kit import McpClient, Reply
 
 from .evidence import Call, Connection, Fate, Seen, SessionLog
-from .world import World
+from .world import Before, World
 
 BROKEN: Final = (OSError, http.client.HTTPException)
 SILENCE_S_MAX: Final = 20.0
-RESUMES_MAX: Final = 20
+RESUMES_MAX: Final = 30
+REFUSED_S: Final = 0.2
 GONE: Final = 404
 DRAINING: Final = 503
 
 
-def read_events(reply: Reply, *, known: bool = False) -> Iterator[Seen]:
-    """Yield whole events, as their exact bytes, until the stream ends or breaks.
+def read_events(reply: Reply, *, known: bool = False, connection: Connection | None = None) -> Iterator[Seen]:
+    """Yield whole events, as their exact bytes, until the stream ends or breaks; `connection` is told if it breaks.
 
     A stream that is `known`, because it was listened to before, may begin by saying where the client stands, which is
     no event of the stream.
@@ -48,19 +50,27 @@ def read_events(reply: Reply, *, known: bool = False) -> Iterator[Seen]:
         except TimeoutError:
             raise
         except BROKEN:
-            return
+            if connection is not None:
+                connection.cut = True
 
 
 @dataclass(slots=True)
 class Talk:
-    """One session's side of the conversation; several threads may speak at once. `gentle`: a stop may refuse us."""
+    """One session's side of the conversation; several threads may speak at once. `lenient`: an end may refuse us.
+
+    A client that `forgets` where it was cannot be asked anything.
+    """
 
     world: World
     port: int
     log: SessionLog
-    gentle: bool
+    lenient: bool
     listening: threading.Thread | None = None
     asking: threading.Thread | None = None
+    forgets: bool = False
+    _hung_up: bool = False
+    _listen: Reply | None = None
+    _replied: set[str] = field(default_factory=set)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def number(self) -> int:
@@ -71,14 +81,15 @@ class Talk:
         """Return the tests' HTTP client for this session."""
         return McpClient(self.port, self.log.id, timeout_s=SILENCE_S_MAX)
 
-    def call(self, tool: str, text: str | None = None, steps: int = 0, /, **arguments: Any) -> Call:
+    def call(
+        self, tool: str, text: str | None = None, steps: int = 0, tells: str | None = None, /, **arguments: Any
+    ) -> Call:
         """Call a tool; return once it is answered, over however many connections, or cannot be any more."""
         number = self.number()
         params = {"name": tool, "arguments": arguments}
         if steps:
             params["_meta"] = {"progressToken": f"{self.log.token}/{number}"}
-        call = Call(number if number % 2 else f"r{number}", tool, text, steps)
-        call.file = arguments.get("name")
+        call = Call(number if number % 2 else f"r{number}", tool, text, steps, arguments.get("name"), tells)
         return self._request("tools/call", params, call)
 
     def ask(self, method: str, params: dict[str, Any]) -> Call:
@@ -87,7 +98,8 @@ class Talk:
 
     def _request(self, method: str, params: dict[str, Any], call: Call) -> Call:
         self.log.calls.append(call)
-        call.sent = before = self.world.state
+        before = self.world.now()
+        call.sent = before.state
         try:
             reply = self.http().request(method, params, id=call.id)
             call.status = reply.status
@@ -95,14 +107,15 @@ class Talk:
                 self._follow(call, reply, before)
             elif reply.status == 200:
                 call.answer = reply.body
-                call.lifetime = self._certain(before)
+                call.server = self.world.server_since(before)
             else:
                 self.refused(f"{call.tool} {call.id}", reply)
         except BROKEN as error:
             self.broke(f"{call.tool} {call.id}", before, error)
+        call.ended = True
         return call
 
-    def _follow(self, call: Call, reply: Reply, before: int) -> None:
+    def _follow(self, call: Call, reply: Reply, before: Before) -> None:
         """Read the stream of a call to its answer, resuming it whenever it breaks off."""
         for _ in range(RESUMES_MAX):
             if reply.status != 200:
@@ -110,7 +123,7 @@ class Talk:
                 return
             connection = Connection(call.connections[-1].last_id if call.connections else None)
             call.connections.append(connection)
-            for event in read_events(reply, known=connection.after is not None):
+            for event in read_events(reply, known=connection.after is not None, connection=connection):
                 connection.events.append(event)
                 self._note(call, event, before)
                 self._reply(event)
@@ -122,69 +135,107 @@ class Talk:
             reply = resumed
         self.log.problems.append(f"an answer to {call.tool} {call.id}; there was none in {RESUMES_MAX} resumes")
 
-    def _note(self, call: Call, event: Seen, before: int) -> None:
+    def _note(self, call: Call, event: Seen, before: Before) -> None:
         self.world.note("event seen" if event.data else "stream opened")
         if not event.data:
-            call.lifetime = self._certain(before)
+            call.server = self.world.server_since(before)
         elif "method" not in event.message:
             call.answer = event.data
             self.world.note("stream answered")
 
     def _reply(self, event: Seen) -> None:
-        """Answer a question of the server with the session's token, as the person at the client would."""
+        """Answer a question of the server with the session's token, until some server has taken that."""
         message = event.message or {}
-        if "method" not in message or "id" not in message:
+        if "method" not in message or "id" not in message or message["id"] in self._replied:
             return
-        before = self.world.state
-        try:
-            reply = self.http().post({"jsonrpc": "2.0", "id": message["id"], "result": {"content": self.log.token}})
-            if reply.status != 202:
+        self._replied.add(message["id"])
+        answer = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": self.log.token}}
+        for _ in range(RESUMES_MAX):
+            if not self.world.wait_up():
+                return
+            before = self.world.now()
+            try:
+                reply = self.http().post(answer)
+            except BROKEN as error:
+                self.broke("an answer to a question", before, error)
+                continue
+            if reply.status == 202:
+                self.world.note("question answered")
+                return
+            if not self._may_come_again(reply):
                 self.refused("an answer to a question", reply)
-        except BROKEN as error:
-            self.broke("an answer to a question", before, error)
+                return
+        self.log.problems.append(f"an answer to a question to be taken; it was not in {RESUMES_MAX} attempts")
 
     def _resume(self, last_id: str) -> Reply | None:
         """Ask for the rest of a stream until some server answers; None when there will be none any more."""
-        while self.world.wait_up():
-            before = self.world.state
+        for _ in range(RESUMES_MAX):
+            if not self.world.wait_up():
+                return None
+            before = self.world.now()
             self.world.note("resume sent")
             try:
-                return self.http().get(last_id)
+                reply = self.http().get(last_id)
             except BROKEN as error:
                 self.broke(f"resuming after {last_id}", before, error)
+                continue
+            if not self._may_come_again(reply):
+                return reply
+        self.log.problems.append(f"resuming after {last_id} to be answered; it was not in {RESUMES_MAX} attempts")
         return None
 
     def listen(self, *, forget: bool) -> None:
-        """Hear what belongs to no request until the session or the load is over; `forget` where one was each time."""
+        """Hear what belongs to no request until the session ends or we hang up; `forget` where one was each time."""
         last_id: str | None = None
-        while self.world.wait_up() and len(self.log.listens) < RESUMES_MAX:
-            before = self.world.state
+        for _ in range(RESUMES_MAX):
+            if self._hung_up or not self.world.wait_up():
+                return
+            before = self.world.now()
             try:
                 self.world.note("listening")
-                reply = self.http().get(None if forget else last_id)
+                self._listen = reply = self.http().get(None if forget else last_id)
                 if reply.status != 200:
+                    if self._may_come_again(reply):
+                        continue
                     self.refused("listening", reply)
                     return
-                connection = Connection(None if forget else last_id)
-                self.log.listens.append(connection)
-                for event in read_events(reply, known=len(self.log.listens) > 1):
-                    connection.events.append(event)
-                    self.world.note("event seen")
-                    self._reply(event)
-                last_id = connection.last_id
+                if self._hung_up:
+                    reply.close()
+                    return
+                self._hear(reply, Connection(None if forget else last_id))
+                last_id = self.log.listens[-1].last_id
             except BROKEN as error:
                 self.broke("listening", before, error)
+
+    def _hear(self, reply: Reply, connection: Connection) -> None:
+        self.log.listens.append(connection)
+        for event in read_events(reply, known=len(self.log.listens) > 1, connection=connection):
+            connection.events.append(event)
+            self.world.note("event seen")
+            self._reply(event)
+
+    def hang_up(self) -> None:
+        """Listen no more."""
+        self._hung_up = True
+        socket = self._listen and self._listen.connection.sock
+        if socket:
+            with contextlib.suppress(OSError):  # it is closed already
+                socket.shutdown(2)
 
     def refused(self, what: str, reply: Reply) -> None:
         """Note an answer that no client of an undisturbed session may get."""
         gone = reply.status == GONE and self.log.deleted is not Fate.UNSAID
-        if not gone and not (reply.status == DRAINING and self.gentle):
+        if not gone and not (reply.status == DRAINING and self.lenient):
             self.log.problems.append(f"{what} to be answered; it was refused with {reply.status} {reply.body[:200]!r}")
 
-    def broke(self, what: str, before: int, error: Exception) -> None:
-        """Note a connection that broke although the server was up all the time."""
-        if before == self.world.state and before % 2 == 0:
+    def broke(self, what: str, before: Before, error: Exception) -> None:
+        """Note a connection that broke although a server was there all the time."""
+        if self.world.is_whole_since(before):
             self.log.problems.append(f"{what} to be answered by a server that is up; the connection broke: {error!r}")
 
-    def _certain(self, before: int) -> int | None:
-        return before if before == self.world.state and before % 2 == 0 else None
+    def _may_come_again(self, reply: Reply) -> bool:
+        """Wait a moment if we were told to come again, and may be; else return False."""
+        if reply.status != DRAINING or not self.lenient:
+            return False
+        threading.Event().wait(REFUSED_S)
+        return True
