@@ -111,11 +111,15 @@ class Call:
 
 @dataclass(slots=True)
 class SessionLog:
-    """Everything one session was seen to do. `levels` and `subscriptions` hold what may be true, given the answers."""
+    """Everything one session was seen to do. `levels` and `subscriptions` hold what may be true, given the answers.
+
+    `confirmed` is how often the client said that it was initialized.
+    """
 
     token: str
     id: str | None = None
     initialized: Fate = Fate.UNSAID
+    confirmed: int = 0
     deleted: Fate = Fate.UNSAID
     levels: set[str | None] = field(default_factory=lambda: {None})
     subscriptions: dict[str, set[bool]] = field(default_factory=dict)

@@ -98,6 +98,7 @@ class Client:
         before = self._world.now()
         self._world.note("initialized sent")
         talk.log.initialized = Fate.SAID
+        talk.log.confirmed += 1
         try:
             reply = talk.http().notify("notifications/initialized")
         except BROKEN as error:

@@ -83,6 +83,7 @@ def sound() -> Evidence:
         "t",
         "ab12cd34",
         Fate.ACKNOWLEDGED,
+        confirmed=1,
         levels={"info"},
         subscriptions={"probe:///kept": {True}, "probe:///left": {False}, "probe:///unknown": {True, False}},
         calls=[cut, crash, answered(1, "count", "1"), answered(2, "count", "2"), answered(9, "pid", "77")],

@@ -17,10 +17,10 @@ from tests.kit import McpClient, Reply, Served
 from .disk import folder_of, notes_of
 from .evidence import SURVEYED, Fate, Found, Replay, Seen, SessionLog, all_seen, place_of
 from .talk import SILENCE_S_MAX, read_events
+from .worker_rules import CRASHES_END
 
 RACING: Final = 3
 AT_ONCE: Final = 4
-CRASHES_END: Final = 5
 CRASHES_COUNT_S: Final = 50.0
 """Crashes that lie no further apart end a session; the server's own window is somewhat longer."""
 STANDALONE: Final = "0"

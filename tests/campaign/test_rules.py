@@ -133,6 +133,11 @@ TAMPERINGS: Final[list[tuple[Callable[[SessionLog, Found], Any], str, Tampering]
     ),
     (workers.a_worker_was_told_what_the_client_settled, "an undone subscription", lambda _, found: found.heard.pop()),
     (workers.a_worker_was_told_what_the_client_settled, "twice", lambda _, found: found.heard.append("initialize")),
+    (
+        workers.a_worker_was_told_what_the_client_settled,
+        "initialized twice",
+        lambda _, found: found.heard.append(TOLD[1]),
+    ),
     (workers.a_new_worker_is_told_the_same_once, "twice", lambda _, found: found.heard_anew.append(TOLD[3])),
     (workers.a_new_worker_is_told_the_same_once, "nothing", lambda _, found: found.heard_anew.clear()),
     (

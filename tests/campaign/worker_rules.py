@@ -10,6 +10,8 @@ from typing import Final
 from .evidence import Call, Fate, Found, SessionLog
 from .plan import ENDS_WORKERS, How
 
+CRASHES_END: Final = 5
+
 
 def one_worker_at_a_time(log: SessionLog, found: Found) -> Iterator[str]:
     if found.workers != 1:
@@ -111,7 +113,6 @@ def a_crash_counts_once(log: SessionLog, found: Found) -> Iterator[str]:
             yield f"a session to end with crash {crashes}; it went on"
 
 
-CRASHES_END: Final = 5
 RULES: Final[tuple[Callable[[SessionLog, Found], Iterator[str]], ...]] = (
     one_worker_at_a_time,
     a_worker_lives_on_unless_something_ends_it,
@@ -141,8 +142,10 @@ def may_be_interrupted(call: Call, log: SessionLog, found: Found) -> bool:
 
 def _flaws_of_told(log: SessionLog, heard: list[str]) -> Iterator[str]:
     told = _told(heard)
-    if told[:1] != ["initialize"] or told.count("initialize") > 1 or told.count("notifications/initialized") > 1:
-        yield f"initialize first, and the handshake once; the worker heard {told}"
+    if told[:1] != ["initialize"] or told.count("initialize") > 1:
+        yield f"initialize first, and once; the worker heard {told}"
+    if told.count("notifications/initialized") > log.confirmed:
+        yield f"notifications/initialized {log.confirmed} times at most; the worker heard {told}"
     initialized = "notifications/initialized" in told
     if initialized != (log.initialized is Fate.ACKNOWLEDGED) and log.initialized is not Fate.SAID:
         yield f"notifications/initialized ({log.initialized.name}); the worker heard {told}"
