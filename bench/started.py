@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench.peers import Peer
 
@@ -76,7 +76,7 @@ def _wait_until_it_listens(peer: Peer, port: int, process: subprocess.Popen[byte
     raise RuntimeError(f"{peer.name} does not listen: {log.read_text(errors='replace')[-500:]}")
 
 
-def end(process: subprocess.Popen[bytes], within_s: float) -> None:
+def end(process: subprocess.Popen[Any], within_s: float) -> None:
     """Ask the process to end, then kill its whole group."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -41,12 +41,12 @@ def keeper(asks: Asked, data_dir: Path, *, json: bool) -> int:
         return 0
     clock = SystemClock()
     with connection:
-        talk = _Talk(connection, data_dir, clock)
-        answer = talk.ask(asks)
+        operator = Operator(connection, data_dir, clock)
+        answer = operator.ask(asks)
         if asks == "status":
             say(as_json(answer) if json else as_text(answer, data_dir, clock.now()))
             return 0
-        talk.wait_until_stopped()
+        operator.wait_until_stopped()
     stopped = f"The keeper of {data_dir} (pid {answer.pid}) and all it started have ended."
     say(msgspec.json.encode({"pid": answer.pid, "stopped": True}).decode() if json else stopped)
     return 0
@@ -58,8 +58,8 @@ def _check_data_dir(data_dir: Path) -> None:
         raise Misused(f"{data_dir} is no data directory; name the one of the server with --data")
 
 
-class _Talk:
-    """A conversation with one keeper as its operator.
+class Operator:
+    """Asks one keeper one thing, over a connection of its own.
 
     Everything it says is checked: whoever listens there runs as this user, but may be of any version.
     """
