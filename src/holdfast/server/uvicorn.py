@@ -9,7 +9,8 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import uvicorn
@@ -17,6 +18,7 @@ import uvloop
 
 from ..runtime import Periodic, spawn
 from ..transport.asgi import Receive, Scope, Send
+from .moving import Arrivals, Departure
 from .uvicorn_protocol import BoundedProtocol, HttpBounds
 
 KEPT_S: Final = 75  # more than proxies keep an idle connection, so that none sends into one that is being closed
@@ -24,17 +26,44 @@ GARBAGE_THRESHOLD: Final = 20_000
 LOOKED_AT_A_SLICE: Final = 500
 DESCRIPTORS_MAX: Final = 2**16
 
+LEAVING_S: Final = 10.0
+
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """Who serves before and after this process.
+
+    `predecessor` is the channel that its connections come through. `successor` returns the channel for ours once
+    another process takes our place; then `hand_over` returns when no request needs this process any more.
+    """
+
+    predecessor: socket.socket | None
+    successor: Callable[[], Coroutine[Any, Any, socket.socket]]
+    hand_over: Callable[[], Coroutine[Any, Any, None]]
+
+
 class _Server(uvicorn.Server):
+    @property
+    def connections(self) -> Collection[BoundedProtocol]:
+        """Those that are open now."""
+        return cast(Collection[BoundedProtocol], self.server_state.connections)
+
     async def look(self) -> None:
         """End the connections that have hung for too long."""
         now = asyncio.get_running_loop().time()
-        for number, connection in enumerate(list(self.server_state.connections), 1):
+        for number, connection in enumerate(list(self.connections), 1):
             if number % LOOKED_AT_A_SLICE == 0:
                 await asyncio.sleep(0)
-            cast(BoundedProtocol, connection).look(now)
+            connection.look(now)
+
+    def arrived(self, is_kept: bool) -> BoundedProtocol:
+        """Return a protocol for a connection that comes from another process."""
+        make = cast(Callable[..., BoundedProtocol], self.config.http_protocol_class)
+        protocol = make(config=self.config, server_state=self.server_state, app_state={})
+        protocol.is_kept = is_kept
+        return protocol
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -64,16 +93,48 @@ async def serve_until_signalled(
     listening: Callable[[], None],
     drain: Callable[[], Coroutine[Any, Any, None]],
     bounds: HttpBounds | None = None,
+    succession: Succession | None = None,
 ) -> None:
     """Answer HTTP on `listener` until a signal to stop; then accept no more, `drain`, and end every connection.
 
-    SIGTERM, SIGINT and SIGHUP (the terminal is gone) stop it. A second one cuts `drain` short.
+    SIGTERM, SIGINT and SIGHUP (the terminal is gone) stop it. A second one cuts `drain` short. With a `succession` it
+    also stops when another process takes its place; that one has the connections then, and none of them ends.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of whatever strangers send, at their pace
-    within = bounds or HttpBounds()
-    config = uvicorn.Config(
+    within, departure = bounds or HttpBounds(), Departure()
+    server = _Server(_config(app, within, departure))
+    signals: asyncio.Queue[None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, None)
+    looking = Periodic("look after connections", server.look, interval_s=within.look_every_s)
+    looking.start()
+    serving = spawn(server.serve(sockets=[listener]), name="serve HTTP")
+    arrivals = None
+    if succession is not None and succession.predecessor is not None:
+        arrivals = Arrivals(succession.predecessor, server.arrived)
+    listening()
+    end = await _until_asked_to_stop(server, serving, signals, drain, departure, succession)
+    for accepting in server.servers:
+        accepting.close()
+    if arrivals is not None:
+        arrivals.close()
+    ending, hurried = spawn(end(), name="drain"), spawn(signals.get(), name="wait for a second signal")
+    await asyncio.wait({ending, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    if not ending.done():
+        ending.cancel()
+        server.force_exit = True
+    server.should_exit = True
+    hurried.cancel()
+    await serving
+    await looking.stop()
+
+
+def _config(app: App, bounds: HttpBounds, departure: Departure) -> uvicorn.Config:
+    made = {"bounds": bounds, "connections_max": bounds.connections, "departure": departure}
+    return uvicorn.Config(
         app,
-        http=type("_Protocol", (BoundedProtocol,), {"bounds": within, "connections_max": within.connections}),
+        http=type("_Protocol", (BoundedProtocol,), made),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -83,26 +144,34 @@ async def serve_until_signalled(
         timeout_graceful_shutdown=5,
         timeout_keep_alive=KEPT_S,
     )
-    server = _Server(config)
-    signals: asyncio.Queue[None] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, signals.put_nowait, None)
-    looking = Periodic("look after connections", server.look, interval_s=within.look_every_s)
-    looking.start()
-    serving = spawn(server.serve(sockets=[listener]), name="serve HTTP")
-    listening()
+
+
+async def _until_asked_to_stop(
+    server: _Server,
+    serving: asyncio.Task[None],
+    signals: asyncio.Queue[None],
+    drain: Callable[[], Coroutine[Any, Any, None]],
+    departure: Departure,
+    succession: Succession | None,
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Return how to end, once a signal or a successor asks for it."""
     signalled = spawn(signals.get(), name="wait for a signal")
-    await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
-    for accepting in server.servers:
-        accepting.close()
-    draining, hurried = spawn(drain(), name="drain"), spawn(signals.get(), name="wait for a second signal")
-    await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
-    if not draining.done():
-        draining.cancel()
-        server.force_exit = True
-    server.should_exit = True
+    if succession is None:
+        await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        signalled.cancel()
+        return drain
+    relieved = spawn(succession.successor(), name="wait for a successor")
+    await asyncio.wait({serving, signalled, relieved}, return_when=asyncio.FIRST_COMPLETED)
     signalled.cancel()
-    hurried.cancel()
-    await serving
-    await looking.stop()
+    if not relieved.done():
+        relieved.cancel()
+        return drain
+    channel, hand_over = relieved.result(), succession.hand_over
+
+    async def leave() -> None:
+        await departure.begin(channel, server.connections)
+        await hand_over()
+        await departure.finish(LEAVING_S)
+        departure.close()
+
+    return leave

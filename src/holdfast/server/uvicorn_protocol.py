@@ -14,6 +14,8 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .moving import Departure
+
 DESCRIPTORS_KEPT: Final = 256
 """How many descriptors are not for connections: the store, the keeper and whatever is read meanwhile."""
 
@@ -66,7 +68,7 @@ class _WholeWrites:
     @property
     def is_all_taken(self) -> bool:
         """Whether nothing waits to be taken."""
-        return not self._transport.get_write_buffer_size()
+        return not (self._written or self._transport.get_write_buffer_size())
 
     def write(self, data: bytes) -> None:
         """Send `data` at the end of this turn of the loop, with what else is written in it."""
@@ -96,16 +98,21 @@ class _NoTrailers(list[tuple[bytes, bytes]]):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, and what it leaves open: `look`, called now and then, ends what has hung for too long."""
+    """uvicorn's protocol, and what it leaves open: `look`, called now and then, ends what has hung for too long.
+
+    `is_kept` says that the connection comes from another process and has served there.
+    """
 
     bounds = HttpBounds()
     connections_max = bounds.connections
+    departure = Departure()
+    is_kept = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a head, or turn the client away when too many are connected."""
         self._writes = _WholeWrites(transport)
         self._head_since: float | None = self.loop.time()
-        self._is_in_body = self._is_idle = False
+        self._is_in_message = self._is_in_body = self._is_idle = False
         self._head_bytes = 0
         self._taken = (0, 0.0)
         self._unfinished: tuple[object, float] = (None, 0.0)
@@ -114,6 +121,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
             return
         super().connection_made(cast(asyncio.Transport, self._writes))
+        if self.is_kept:
+            self._head_since, self._is_idle = None, True
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        if self.departure.is_under_way:
+            self.prepare_to_leave()
 
     def data_received(self, data: bytes) -> None:
         """Read on; a head that grows too long is refused, and the connection ends."""
@@ -126,6 +140,11 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._head_bytes > self.bounds.head_bytes_max:
                 self._refuse(b"431 Request Header Fields Too Large")
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self.departure.note_lost()
+
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns None
         """Keep our half open for the answer of a request that came whole; whoever has a stream is gone."""
         self._writes.flush()
@@ -135,22 +154,72 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.keep_alive = False
         return True
 
+    def on_message_begin(self) -> None:
+        """Begin to read a head."""
+        self._is_in_message = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """Start the request."""
         self._head_since, self._head_bytes, self._is_in_body = None, 0, True
         super().on_headers_complete()
         self.headers = _NoTrailers()
+        if self.departure.is_cut_off:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Begin to wait for the next head, if the answer was given before the body was there."""
         super().on_message_complete()
-        self._is_in_body = False
+        self._is_in_message = self._is_in_body = False
         self._is_idle = self.cycle.response_complete
+        if self.departure.is_under_way:
+            self._offer_soon()
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next head, unless a body comes that was answered before its end and is passed over."""
         super().on_response_complete()
         self._is_idle = not self._is_in_body
+        if self.departure.is_under_way:
+            self._offer_soon()
+
+    def resume_writing(self) -> None:
+        """Go on writing; when the connection is about to leave, all of its answer may be sent by now."""
+        super().resume_writing()
+        if self.departure.is_under_way:
+            self._offer_soon()
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether no byte of a request has been read that is not answered, and every byte of the answers is sent."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        return not (self._is_in_message or self.transport.is_closing()) and is_answered and self._writes.is_all_taken
+
+    @property
+    def has_served(self) -> bool:
+        """Whether it has had a request, here or before it came here."""
+        return self.is_kept or self.cycle is not None
+
+    def fileno(self) -> int:
+        """Return the descriptor of the connection."""
+        descriptor: int = self.transport.get_extra_info("socket").fileno()
+        return descriptor
+
+    def prepare_to_leave(self) -> None:
+        """Offer itself to its departure from now on, whenever it may have come between two requests."""
+        self.transport.set_write_buffer_limits(high=0)  # so that `resume_writing` tells of the last byte
+        self._offer_soon()
+
+    def let_go(self) -> None:
+        """Forget the connection without a word to the client; closing it says nothing while somebody else has it."""
+        self.transport.abort()
+
+    def close_soon(self) -> None:
+        """End the connection with the answer to the request under way, or to the next one."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _offer_soon(self) -> None:
+        self.loop.call_soon(self.departure.offer, self)
 
     def look(self, now: float) -> None:
         """End the connection when its request has no end, or its client takes nothing, for too long."""
