@@ -202,6 +202,11 @@ class Found:
         return list(dict.fromkeys(taken.pid for taken in self.taken if taken.call is not None))
 
     @property
+    def started(self) -> list[int]:
+        """The pids of all its workers, in order."""
+        return [taken.pid for taken in self.taken if taken.start is not None]
+
+    @property
     def crashed(self) -> set[int]:
         """The pids of the workers that were made to crash."""
         return {taken.pid for taken in self.taken if taken.tool == "crash"}

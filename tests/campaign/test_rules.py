@@ -81,6 +81,11 @@ TAMPERINGS: Final[list[tuple[Callable[[SessionLog, Found], Any], str, Tampering]
     ),
     (
         workers.a_worker_lives_on_unless_something_ends_it,
+        "many that were never asked",
+        lambda _, found: found.taken.extend([Taken(78, "alone"), Taken(79, "alone")]),
+    ),
+    (
+        workers.a_worker_lives_on_unless_something_ends_it,
         "the one that crashed",
         lambda _, found: setattr(found, "taken", [taken for taken in found.taken if taken.pid == FIRST]),
     ),

@@ -30,6 +30,10 @@ def a_worker_lives_on_unless_something_ends_it(log: SessionLog, found: Found) ->
     least, most = len(found.crashed) + 1, len(found.crashed) + 1 + ended
     if not least <= len(found.lives) <= most:
         yield f"{least} to {most} workers, for {len(found.crashed)} crashed and {ended} were ended; {found.lives} were"
+    if found.crashed or ended:  # then the server may have ended while one was being started
+        most += len(found.ends)
+    if len(found.started) > most:
+        yield f"{most} workers to be started at most; {found.started} were"
     for call in (call for call in log.calls if call.tool == "pid" and call.said is not None):
         taken = found.calls_taken.get(call.id)
         if taken is None or str(taken.pid) != call.said:
