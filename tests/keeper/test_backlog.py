@@ -151,6 +151,17 @@ def test_a_disk_that_refuses_keeps_frames_in_memory_and_is_asked_again(tmp_path:
     assert sent(kept) == frames(0, 5)
 
 
+def test_memory_that_others_gave_back_changes_no_order(tmp_path: Path) -> None:
+    room = Room(memory_bytes_max=SMALL)
+    kept, other = Backlog(room, str(tmp_path / "gone" / "spill")), Backlog(room, str(tmp_path / "other"))
+    other.keep(frames(0, 2))
+    kept.keep(frames(0, 1))
+    assert kept.full
+    other.close()
+    kept.keep(frames(1, 2))
+    assert sent(kept) == frames(0, 2)
+
+
 def test_a_disk_that_refuses_between_spilled_frames_changes_no_order(tmp_path: Path) -> None:
     kept, _ = backlog(tmp_path, own_memory_bytes_max=SMALL)
     first = kept.add([b"0"])
