@@ -54,7 +54,7 @@ BOUNDS = {
     "own_disk_bytes_max": 4 * LARGE,
     "sent_bytes_max": 10 * FRAME_COST,
 }
-ROUNDS_MAX = 10_000
+ROUNDS_MAX = 1000
 
 STREAMS = (b"one", b"two")
 MESSAGE, QUESTION, ANSWER = b"message", b"question", b"answer"  # an answer goes to its request and into no journal
