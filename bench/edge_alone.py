@@ -30,7 +30,7 @@ from bench.empty_app import app as empty_app
 from bench.http_load import HEADERS, INITIALIZE
 from bench.peers import token_file
 
-from holdfast.gateway.contract import Exit, Handshake
+from holdfast.gateway.contract import Exit, Handshake, Hear
 from holdfast.identity.bearer import BearerTokens
 from holdfast.identity.tokens import TokenFile, TokenSettings
 from holdfast.model import SystemClock
@@ -41,6 +41,7 @@ from holdfast.stores.sqlite import SqliteStore
 from holdfast.transport.host import Host, HostSettings
 from holdfast.transport.pipeline import Edge, EdgeSettings
 from holdfast.transport.places import Places
+from holdfast.transport.streams import Journaler
 
 TASKS: Final = 16
 GARBAGE_THRESHOLD: Final = 20_000  # as the server has it
@@ -58,7 +59,7 @@ class Echo:
 
     full = jammed = False
 
-    def __init__(self, on_frame: Callable[[bytes], None]) -> None:
+    def __init__(self, on_frame: Hear) -> None:
         self._on_frame = on_frame
         self._loop = asyncio.get_running_loop()
 
@@ -68,8 +69,8 @@ class Echo:
     async def ready(self, handshake: Handshake) -> None:
         return
 
-    def send(self, frame: bytes, *, first: bool = False) -> None:
-        self._loop.call_soon(self._on_frame, ANSWER % int(frame[22 : frame.index(b",", 22)]))
+    def send(self, frame: bytes, *, first: bool = False, call: int = 0, note: bytes = b"") -> None:
+        self._loop.call_soon(self._on_frame, ANSWER % int(frame[22 : frame.index(b",", 22)]), 0)
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         return
@@ -77,12 +78,31 @@ class Echo:
     async def stop(self) -> None:
         return
 
+    async def attach(self) -> None:
+        return None
+
+    def go(self, handshake: Handshake) -> None:
+        return
+
+    def done(self, frame: int, call: int = 0) -> None:
+        return
+
+    def reached(self, stage: int) -> None:
+        return
+
+    def release(self) -> None:
+        return
+
 
 class Echoes:
     """Makes them."""
 
-    def make(self, place: Path, *, on_frame: Callable[[bytes], None], on_lost: Callable[[Exit], None]) -> Echo:
+    def make(self, label: str, place: Path, *, on_frame: Hear, on_lost: Callable[[Exit], None]) -> Echo:
         return Echo(on_frame)
+
+    async def orphan(self) -> str:
+        await asyncio.Event().wait()  # there is none
+        raise AssertionError
 
 
 class Client:
@@ -161,7 +181,10 @@ async def edge_on(
 
     clock = SystemClock()
     sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
-    host = Host(sessions, store, Echoes(), Places(place), clock, HostSettings(), pause=nothing, resume=nothing)
+    journaler = Journaler(store, pause=nothing, resume=nothing)
+    host = Host(
+        sessions, store, journaler, Echoes(), Places(place), clock, HostSettings(), term=await store.next_term()
+    )
     await host.start()
     more = () if authenticator is None else (authenticator,)
     try:

@@ -28,6 +28,7 @@ from .transport.host import Host
 from .transport.pipeline import Edge
 from .transport.places import Places
 from .transport.public import PublicPages
+from .transport.streams import Journaler
 
 __all__ = ["Parts", "assembled", "connect_to_keeper"]
 
@@ -51,21 +52,23 @@ async def assembled(settings: ServeSettings, places: Path, base_url: str) -> Asy
     async with (
         _identified(settings, base_url, clock) as (authenticator, public),
         open_store(settings.store) as store,
-        KeeperWorkers.open(settings.keeper, settings.data) as workers,
+        AsyncExitStack() as stack,
     ):
         if not isinstance(store, Journal):
             raise Misused(f"--store {settings.store}: this store keeps no journal; use sqlite or memory")
+        term = await store.next_term()
+        workers = await stack.enter_async_context(KeeperWorkers.open(settings.keeper, settings.data, term))
         sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
         upstreams = StdioUpstreams(workers, settings.stdio)
         host = Host(
             sessions,
             store,
+            Journaler(store, pause=workers.pause, resume=workers.resume),
             upstreams,
             Places(places),
             clock,
             settings.sessions,
-            pause=workers.pause,
-            resume=workers.resume,
+            term=term,
         )
         health = Health({"store": partial(store.get, "readiness"), "keeper": workers.ready}, lambda: host.draining)
         await host.start()

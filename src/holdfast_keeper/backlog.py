@@ -221,6 +221,11 @@ class Backlog:
         return max([*(self._frames or ()), *spilled], default=0)
 
     @property
+    def count(self) -> int:
+        """How many frames are kept."""
+        return len(self._frames or ()) + (0 if self._spill is None else self._spill.count)
+
+    @property
     def size_bytes(self) -> int:
         """How much memory the frames take that are kept in it."""
         return self._sent_bytes + self._wait_bytes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 
-from . import wire
-from .keeper import Keeper, hello
+from .keeper import Keeper, refusal
 from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, prctl
 
 
@@ -16,17 +16,17 @@ class UnfitError(Exception):
 
 
 def run(fd: int, directory: str) -> None:
-    """Be the keeper for the server at the other end of `fd`; return when both are over.
+    """Be the keeper, first for the server at the other end of `fd`; return when nobody needs it any more.
 
     Whatever makes this impossible is said to the server in HELLO.
     """
-    os.set_inheritable(fd, False)
-    os.set_blocking(fd, False)
+    first = socket.socket(fileno=fd)
+    first.set_inheritable(False)
     try:
         wakeup = _prepare()
-        keeper = Keeper(fd, directory, wakeup, _raise_files_max())
+        keeper = Keeper(first, directory, wakeup, _raise_files_max())
     except (UnfitError, OSError) as error:
-        os.write(fd, wire.message(wire.HELLO, 0, hello(str(error))))
+        first.send(refusal(str(error)))
         return
     keeper.run()
 

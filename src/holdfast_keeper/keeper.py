@@ -1,228 +1,263 @@
-"""The keeper: starts workers for the server at the other end of a socket, relays their frames, and buries them.
+"""The keeper: starts workers for servers, relays their frames, and keeps both while one server follows another.
 
-READ FIRST. `Keeper.run` is the loop: what the server sent, what workers wrote, what is due; then everything that was
-collected is written at once. When the server's socket closes, every descendant is ended before this process exits.
+READ FIRST. `Keeper.run` is the loop: what servers sent, what workers wrote, what is due; then everything that was
+collected is written at once. Servers connect to a socket in the data directory and say HELLO with their term
+(`Server` obeys them); workers belong to one server at a time (`Worker`), and `Crew` starts and buries them. Without a
+server and without a worker the keeper ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
+import struct
 import time
 from typing import Any, Final
 
 from . import wire
-from .child import StartError, start
+from .connection import Connection, Message
+from .crew import Crew
 from .lock import Lock
 from .loop import READ, Loop
-from .outbox import Outbox
-from .strays import Strays
+from .server import Server
 from .worker import Worker
 
-CHUNK_BYTES: Final = 64 * 1024  # more would come from mmap(2) and go back to it, at every read
-LOCK_WAIT_S: Final = 10.0
-LOCK_POLL_S: Final = 0.02
-PENDING_MAX: Final = 10_000
-SERVER_GONE_S: Final = 2.0
-SWEEP_S: Final = 0.01
-SWEEP_SHARE: Final = 10  # sweeping takes at most one part in so many of the keeper's time
+HELLO_S_MAX: Final = 5.0
+VISITORS_MAX: Final = 64
+CREDENTIALS: Final = struct.Struct("3i")
 
 
 class Keeper:
-    """Owns the workers of one server.
+    """Serves one data directory.
 
-    Invariant: while it runs with a worker or anything a worker started, it holds the lock of the data directory.
+    Invariant: its socket is there only while it holds the lock of the directory.
     """
 
-    def __init__(self, fd: int, directory: str, wakeup: int, files_max: tuple[int, int]) -> None:
-        self._fd = fd
+    def __init__(self, first: socket.socket, directory: str, wakeup: int, files_max: tuple[int, int]) -> None:
+        self._directory = directory
         self._wakeup = wakeup
-        self._files_max = files_max
-        self._token = os.urandom(16).hex()
-        self._lock = Lock(directory, self._token)
+        self._since = time.time()
+        token = os.urandom(16).hex()
+        self._lock = Lock(directory, token)
         self._loop = Loop()
-        self._outbox = Outbox(fd, self._loop)
-        self._splitter = wire.Splitter()
-        self._strays = Strays(self._token)
-        self._workers: dict[int, Worker] = {}
-        self._mains: dict[int, Worker] = {}
-        self._leaving: dict[int, Worker] = {}
-        self._touched: set[Worker] = set()
-        self._pending: dict[int, tuple[float, dict[str, Any]]] = {}
-        self._greeted = self._server_gone = self._childless = False
-        self._sweep_planned = False
-        self._loop.watch(fd, READ, self._read_server)
-        self._loop.watch(wakeup, READ, self._read_wakeup)
+        self._crew = Crew(self._lock, token, self._loop, files_max)
+        self._listener: socket.socket | None = None
+        self._visitors: list[Connection] = []
+        self._servers: list[Server] = []
+        self._claims: dict[Worker, tuple[Server, int]] = {}
+        self._term = 0
+        self._stopping: list[Connection] = []
+        self._loop.watch(wakeup, READ, lambda _: self._read_wakeup())
+        self._welcome(first)
 
     def run(self) -> None:
-        """Serve until the server is gone and no descendant is left."""
+        """Serve until no server is connected and no descendant is left."""
         self._lock.take()
-        self._reap()
-        while not (self._server_gone and self._childless and not self._leaving):
+        self._crew.reap()
+        while self._visitors or self._servers or not self._crew.is_gone:
+            if self._listener is None and self._lock.held:
+                self._listen()
             self._loop.turn()
-            if self._touched:
-                touched, self._touched = self._touched, set()
-                for worker in touched:
-                    worker.flush()
-            if not self._outbox.flush():
-                self._end_all()
-        self._lock.forget()
+            self._crew.flush()
+            for server in tuple(self._servers):
+                if not server.outbox.flush():
+                    server.connection.end()
+        self._close()
 
-    # --- the server
-
-    def _read_server(self, _: int) -> None:
-        try:
-            chunk = os.read(self._fd, CHUNK_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            chunk = b""
-        if not chunk:
-            self._end_all()
-            return
-        try:
-            for kind, number, payload in self._splitter.feed(chunk):
-                plain = kind & ~wire.FIRST
-                if plain in (wire.FRAME, wire.FRAME_RECEIPT):
-                    self._relay(plain, number, payload, kind != plain)
-                else:
-                    self._obey(kind, number, payload)
-        except (ValueError, KeyError, TypeError) as error:
-            self._refuse(f"the keeper does not understand the server: {error!r}")
-
-    def _relay(self, kind: int, number: int, payload: bytes, first: bool) -> None:
-        worker = self._workers.get(number)
-        # No receipt for one that ends: its EXITED is the answer.
-        if worker is not None and worker.queue(payload, first):
-            self._touched.add(worker)
-            if kind == wire.FRAME_RECEIPT:
-                self._outbox.add(wire.ACCEPTED, number)
-
-    def _obey(self, kind: int, number: int, payload: bytes) -> None:
-        fields = json.loads(payload)
-        if not self._greeted:
-            self._greet(kind, fields)
-        elif kind == wire.SPAWN:
-            self._spawn(number, fields)
-        elif kind == wire.STOP:
-            self._stop(number, float(fields["grace_s"]))
-        else:
-            raise wire.WireError(f"message of kind {kind}")
-
-    def _greet(self, kind: int, fields: dict[str, Any]) -> None:
-        if kind != wire.HELLO or fields["version"] != wire.VERSION:
-            said = f"version {fields['version']}" if kind == wire.HELLO else f"message {kind} before HELLO"
-            self._refuse(f"the keeper speaks version {wire.VERSION} of its protocol, the server {said}")
-            return
-        self._greeted = True
-        self._outbox.add(wire.HELLO, 0, hello())
-
-    def _refuse(self, why: str) -> None:
-        self._outbox.add(wire.HELLO, 0, hello(why))
-        self._outbox.flush()
-        self._end_all()
-
-    # --- workers begin
-
-    def _spawn(self, number: int, fields: dict[str, Any]) -> None:
-        if self._lock.take():
-            self._start(number, fields)
-        elif len(self._pending) >= PENDING_MAX:
-            self._fail(number, f"{PENDING_MAX} workers wait already for {self._lock.path}")
-        else:
-            if not self._pending:
-                self._loop.after(LOCK_POLL_S, self._try_lock)
-            self._pending[number] = time.monotonic() + LOCK_WAIT_S, fields
-
-    def _try_lock(self) -> None:
-        """Start who waits once an earlier keeper has let go, or tell those that waited for too long."""
-        held, now = self._lock.take(), time.monotonic()
-        for number, (deadline, fields) in tuple(self._pending.items()):
-            if held:
-                del self._pending[number]
-                self._start(number, fields)
-            elif now >= deadline:
-                del self._pending[number]
-                self._fail(number, f"another keeper, or what it started, still runs after {LOCK_WAIT_S:g} s and holds "
-                                   f"{self._lock.path}; see `fuser -v` of that file")  # fmt: skip
-        if self._pending:
-            self._loop.after(LOCK_POLL_S, self._try_lock)
-
-    def _start(self, number: int, fields: dict[str, Any]) -> None:
-        place, work = fields["place"], f"{fields['place']}/work"
-        env = {**fields["env"], "HOLDFAST_SESSION_DIR": work, wire.MARKER: f"{self._token}-{number}"}
-        try:
-            soft, hard = self._files_max
-            asked = fields.get("files_max") or soft
-            child = start(fields["command"], work, env, (min(asked, hard), hard))
-        except StartError as error:
-            self._fail(number, str(error))
-            return
-        worker = Worker(number, child, place, int(fields["frame_bytes_max"]), self._loop, self._outbox)
-        self._workers[number] = self._mains[child.pid] = worker
-        self._childless = False
-        self._outbox.add(wire.STARTED, number, json.dumps({"pid": child.pid}).encode())
-
-    def _fail(self, number: int, why: str) -> None:
-        self._outbox.add(wire.FAILED, number, json.dumps({"error": why}).encode())
-
-    # --- workers end
-
-    def _stop(self, number: int, grace_s: float) -> None:
-        if self._pending.pop(number, None) is not None:
-            self._fail(number, "it was stopped before it was started")
-        elif (worker := self._workers.get(number)) is not None:
-            worker.end("it was stopped", grace_s / 2, grace_s)
-
-    def _end_all(self) -> None:
-        """End everything, because nobody is there to speak to."""
-        if self._server_gone:
-            return
-        self._server_gone = True
-        self._loop.forget(self._fd)
-        self._outbox.close()
-        os.close(self._fd)
-        self._pending.clear()
-        for worker in tuple(self._mains.values()):
-            worker.end("the server ended", 0.0, SERVER_GONE_S)
-        self._plan_sweep(0.0)
-
-    def _read_wakeup(self, _: int) -> None:
+    def _read_wakeup(self) -> None:
         os.read(self._wakeup, 4096)
-        self._reap()
+        self._crew.reap()
 
-    def _reap(self) -> None:
-        """Take note of every child that ended, of strays too: they are ours since their parents ended."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                self._childless = True
-                break
-            if pid == 0:
-                break
-            worker = self._mains.pop(pid, None)
-            if worker is not None:
-                worker.main_reaped(status)
-                self._leaving[worker.number] = worker
-        if self._leaving:
-            self._plan_sweep(0.0)
+    # --- who connects
 
-    def _plan_sweep(self, delay_s: float) -> None:
-        if not self._sweep_planned:
-            self._sweep_planned = True
-            self._loop.after(delay_s, self._sweep)
+    def _listen(self) -> None:
+        """Open the socket for the next server; whatever lies there is of a keeper that is gone."""
+        with self._in_directory() as path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108 - no start should pay for pathlib
+            self._listener = listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            mask = os.umask(0o177)
+            listener.bind(path)
+            os.umask(mask)
+        listener.setblocking(False)
+        listener.listen(VISITORS_MAX)
+        self._loop.watch(listener.fileno(), READ, lambda _: self._accept())
 
-    def _sweep(self) -> None:
-        self._sweep_planned = False
-        began = time.monotonic()
-        self._strays.sweep(self._mains, self._leaving, self._workers)
-        for number in [number for number, worker in self._leaving.items() if worker.left]:
-            del self._leaving[number], self._workers[number]
-        if self._leaving or self._server_gone:
-            self._plan_sweep(max(SWEEP_S, SWEEP_SHARE * (time.monotonic() - began)))
+    @contextlib.contextmanager
+    def _in_directory(self) -> Any:
+        """Yield a path of the socket that is short enough however long that of the directory is (unix(7))."""
+        folder = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{folder}/{wire.SOCKET}"
+        finally:
+            os.close(folder)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            visitor, _ = self._listener.accept()
+        except OSError:
+            return
+        visitor.set_inheritable(False)
+        _, user, _ = CREDENTIALS.unpack(visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+        if user not in (0, os.geteuid()) or len(self._visitors) >= VISITORS_MAX:
+            visitor.close()
+        else:
+            self._welcome(visitor)
+
+    def _welcome(self, visitor: socket.socket) -> None:
+        connection = Connection(visitor, self._loop)
+        connection.heard = lambda messages: self._greet(connection, messages)
+        connection.broken = lambda why: _refuse(connection, why)
+        connection.ended = lambda: self._visitors.remove(connection)
+        self._visitors.append(connection)
+        self._loop.after(HELLO_S_MAX, lambda: connection.end() if connection in self._visitors else None)
+
+    def _greet(self, connection: Connection, messages: list[Message]) -> None:
+        """Take the first message of whoever connects, and what came with it."""
+        if not messages:
+            return
+        kind, _, payload, _ = messages[0]
+        if kind != wire.HELLO:
+            raise wire.WireError(f"message {kind} before HELLO")
+        fields = json.loads(payload)
+        if wire.VERSION not in fields["versions"]:
+            said = f"the keeper speaks version {wire.VERSION} of its protocol, whoever connects {fields['versions']}"
+            _refuse(connection, said)
+            return
+        role = fields["role"]
+        connection.greeted()
+        if role == "server":
+            self._greet_server(connection, int(fields["term"]), int(fields["pid"]))
+            if connection.up:
+                connection.heard(messages[1:])
+        elif role == "operator":
+            self._answer(connection, fields)
+        else:
+            raise wire.WireError(f"the role {role!r}")
+
+    # --- servers
+
+    def _greet_server(self, connection: Connection, term: int, pid: int) -> None:
+        if term < self._term:
+            why = f"a newer server uses it (term {self._term}); this one (term {term}) was superseded"
+            _refuse(connection, why, superseded=True)
+            return
+        if self._stopping:
+            _refuse(connection, "it is being stopped")
+            return
+        self._term = term
+        server = Server(connection, self._crew, self, term, pid)
+        self._visitors.remove(connection)
+        self._servers.append(server)
+        connection.heard = server.heard
+        connection.ended = lambda: self._server_ended(server)
+        server.outbox.add(wire.HELLO, 0, _hello())
+        for worker in self._crew.by_label.values():
+            if worker.owner is None:
+                _announce(worker, server)
+
+    def _server_ended(self, server: Server) -> None:
+        self._servers.remove(server)
+        self._claims = {worker: claim for worker, claim in self._claims.items() if claim[0] is not server}
+        server.ended()
+
+    def claim(self, worker: Worker, server: Server, number: int) -> None:
+        """Give a worker to a server, as soon as the one it belongs to lets go of it."""
+        before = self._claims.pop(worker, None)
+        if before is not None:
+            before[0].outbox.add(wire.ABSENT, before[1])
+        if worker.owner is None:
+            server.give(worker, number)
+        else:
+            self._claims[worker] = server, number
+
+    def free(self, worker: Worker) -> None:
+        """Give a worker that was let go to whoever claimed it, or tell the newest server of it."""
+        before = worker.owner
+        worker.let_go()
+        claim = self._claims.pop(worker, None)
+        if claim is not None:
+            claim[0].give(worker, claim[1])
+            return
+        self._crew.left_alone(worker)
+        newest = max(self._servers, key=lambda server: server.term, default=None)
+        if newest is not None and newest is not before:
+            _announce(worker, newest)
+
+    # --- operators
+
+    def _answer(self, connection: Connection, fields: dict[str, Any]) -> None:
+        """Do what an operator asks."""
+        using = ", ".join(str(server.pid) for server in self._servers)
+        if fields["asks"] == "stop" and using:
+            _refuse(connection, f"a server (pid {using}) uses it; stop that first")
+            return
+        connection.outbox.add(wire.HELLO, 0, _hello(**(self._status() if fields["asks"] == "status" else {})))
+        if fields["asks"] == "stop":
+            self._visitors.remove(connection)
+            self._stopping.append(connection)
+            connection.ended = _do_nothing
+            self._crew.stop_all(float(fields["grace_s"]))
+            connection.outbox.flush()
+        else:
+            connection.end()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "since": self._since,
+            "term": self._term,
+            "servers": [{"pid": server.pid, "term": server.term} for server in self._servers],
+            "workers": [_status_of(worker) for worker in self._crew.by_label.values()],
+        }
+
+    def _close(self) -> None:
+        """Leave nothing behind: neither the socket nor the name of this keeper in the lock."""
+        if self._listener is not None:
+            with self._in_directory() as path, contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 - no start should pay for pathlib
+            self._listener.close()
+        self._lock.forget()
+        for connection in self._stopping:
+            if connection.up:
+                connection.outbox.add(wire.HELLO, 0, _hello())
+                connection.outbox.flush()
 
 
-def hello(error: str | None = None) -> bytes:
-    """Return what HELLO says; `error` is why this keeper refuses."""
-    return json.dumps({"version": wire.VERSION, **({} if error is None else {"error": error})}).encode()
+def _hello(**more: Any) -> bytes:
+    return json.dumps({"version": wire.VERSION, "pid": os.getpid(), **more}).encode()
+
+
+def refusal(why: str) -> bytes:
+    """Return the HELLO of a keeper that does not serve."""
+    return wire.message(wire.HELLO, 0, _hello(error=why))
+
+
+def _do_nothing() -> None:
+    """Be called when nobody minds."""
+
+
+def _refuse(connection: Connection, why: str, **more: Any) -> None:
+    connection.outbox.add(wire.HELLO, 0, _hello(error=why, **more))
+    connection.end()
+
+
+def _announce(worker: Worker, server: Server) -> None:
+    server.outbox.add(wire.ORPHAN, 0, json.dumps({"label": worker.label}).encode())
+
+
+def _status_of(worker: Worker) -> dict[str, Any]:
+    backlog = worker.backlog
+    return {
+        "label": worker.label,
+        "pid": 0 if worker.reaped else worker.pid,
+        "since": worker.since,
+        "server": getattr(worker.owner, "pid", None),
+        "stage": worker.stage,
+        "calls": len(worker.calls),
+        "waiting_frames": backlog.count,
+        "waiting_bytes": backlog.size_bytes,
+        "spilled_bytes": backlog.spilled_bytes,
+    }

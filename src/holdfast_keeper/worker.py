@@ -1,4 +1,4 @@
-"""One worker: its main process, its pipes, and how it ends."""
+"""One worker: its main process, its pipes, whose it is, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import time
+from typing import NamedTuple, Protocol
 
 from . import wire
+from .backlog import Backlog
 from .child import Child
 from .errlog import ErrorLog
 from .inbox import Inbox
@@ -16,6 +18,7 @@ from .lines import Lines
 from .loop import READ, WRITE, Loop
 from .outbox import Outbox
 from .processes import Process, send_signal, tree
+from .room import Room
 
 CHUNK_BYTES = 65536
 LAME_S = 0.5  # how long a process may take to exit after it closed a pipe
@@ -24,26 +27,53 @@ STRAYS_S = 0.5  # from SIGTERM to SIGKILL for what a worker left behind
 PIPE_HELD_S = 1.0  # how long somebody unknown may hold its stdout
 
 
+class Order(NamedTuple):
+    """What a worker was started with: `label` names it for every server, `keep_s` is how long it lives without one."""
+
+    serial: int
+    label: str
+    place: str
+    frame_bytes_max: int
+    keep_s: float
+
+
+class Owner(Protocol):
+    """A connection to a server, as a worker sees it."""
+
+    outbox: Outbox
+
+    def own(self, worker: Worker, number: int) -> None:
+        """Take note that a worker is its own, under the number it chose."""
+        ...
+
+
 class Worker:
-    """Relays frames for one main process and ends it with everything it started.
+    """Relays frames between one main process and the server that owns it, and ends it with everything it started.
 
     It runs until its main process was reaped (`reaped`), then leaves until nothing it started is left and all it
-    wrote was forwarded; `on_left` is called then, after EXITED was queued.
+    wrote was taken (`left`). It is `over` once a server has acknowledged that too.
+    Invariant: what it says goes to one server at a time, and is kept until that one has acknowledged it.
     """
 
-    def __init__(self, number: int, child: Child, place: str, frame_bytes_max: int, loop: Loop, outbox: Outbox) -> None:
-        self.number = number
+    def __init__(self, order: Order, child: Child, loop: Loop, room: Room) -> None:
+        self.serial, self.label, self.place, _, self.keep_s = order
         self.pid = child.pid
+        self.since = time.time()
+        self.stage = 0
         self.family: set[Process] = set()
-        self.left = False
+        self.left = self.over = False
+        self.owner: Owner | None = None
+        self.number = 0  # among the owner's workers
+        self.backlog = Backlog(room, f"{order.place}/unheard")
+        self.calls: dict[int, tuple[bytes, float]] = {}
         self._child = child
         self._loop = loop
-        self._outbox = outbox
-        self._lines = Lines(frame_bytes_max)
+        self._lines = Lines(order.frame_bytes_max)
         self._inbox = Inbox(child.stdin)
-        self._log = ErrorLog(f"{place}/stderr.log")
+        self._log = ErrorLog(f"{order.place}/stderr.log")
         self._open = {child.stdin, child.stdout, child.stderr}
-        self._full = False
+        self._flowing = self._full = self._held_up = False
+        self._exit_number = 0
         self._stdin_awaited = False
         self._why = ""
         self._ended_by: int | None = None
@@ -58,6 +88,43 @@ class Worker:
     def reaped(self) -> bool:
         """Whether its main process has ended."""
         return self._status is not None
+
+    # --- whose it is
+
+    def belong(self, owner: Owner, number: int) -> None:
+        """Belong to `owner`, under this number; what it says waits for `flow`."""
+        self.owner, self.number = owner, number
+        owner.own(self, number)
+
+    def flow(self) -> None:
+        """Send the owner all that is not acknowledged, and from now on what comes."""
+        self._flowing = True
+        self._catch_up()
+
+    def let_go(self) -> None:
+        """Belong to nobody; what is not acknowledged is for the next owner."""
+        self.owner, self._flowing = None, False
+        self.backlog.rewind()
+
+    def done(self, frame: int, call: int) -> None:
+        """Forget a frame that the owner has seen to, and a call that has its answer; 0 stands for neither."""
+        if call:
+            self.calls.pop(call, None)
+        if frame:
+            self.backlog.done(frame)
+            self.over = self.over or frame == self._exit_number
+            if self._held_up and not self.backlog.full:
+                self._resume()
+
+    def inventory(self) -> dict[str, object]:
+        """Return what its next owner must know, as ATTACHED tells it."""
+        now = time.monotonic()
+        calls = [
+            {"call": call, "age_s": now - since, "note": note.decode("utf-8", "replace")}
+            for call, (note, since) in self.calls.items()
+        ]
+        first, last = self.backlog.first, self.backlog.last
+        return {"pid": self.pid, "stage": self.stage, "full": self._full, "first": first, "last": last, "calls": calls}
 
     # --- frames to it
 
@@ -85,7 +152,8 @@ class Worker:
             return
         if inbox.over if not self._full else inbox.below_half:
             self._full = not self._full
-            self._outbox.add(wire.FULL if self._full else wire.READY, self.number)
+            if self.owner is not None:
+                self.owner.outbox.add(wire.FULL if self._full else wire.READY, self.number)
         self._await_stdin(not inbox.empty)
         if inbox.empty and self._term_at < float("inf"):
             self._close(stdin)
@@ -101,16 +169,45 @@ class Worker:
     # --- what it writes
 
     def _read_stdout(self, _: int) -> None:
-        stdout = self._child.stdout
-        if self._outbox.congested and not self._outbox.closed:
-            self._loop.forget(stdout)
-            self._outbox.when_clear(self._resume_stdout)
-            return
-        self._take_stdout()
+        if self.backlog.full or (self._flowing and self.owner is not None and self.owner.outbox.congested):
+            self._hold_up()
+        else:
+            self._take_stdout()
 
-    def _resume_stdout(self) -> None:
-        if self._child.stdout in self._open:
-            self._loop.watch(self._child.stdout, READ, self._read_stdout)
+    def _hold_up(self) -> None:
+        """Leave what it writes in its pipe for now, which pauses it when that is full."""
+        self._loop.forget(self._child.stdout)
+        self._held_up = True
+        if not self.backlog.full and self.owner is not None:
+            self.owner.outbox.when_clear(self._resume)
+
+    def _resume(self) -> None:
+        if self._held_up:
+            self._held_up = False
+            if self._child.stdout in self._open:
+                self._loop.watch(self._child.stdout, READ, self._read_stdout)
+
+    def _forward(self, frames: list[bytes]) -> None:
+        """Send the owner what it said, or keep it for whoever comes."""
+        if not frames:
+            return
+        if self._flowing and self.owner is not None and self.backlog.caught_up:
+            self.owner.outbox.add_all(wire.FRAME, self.number, frames, self.backlog.add(frames))
+        else:
+            self.backlog.keep(frames)
+
+    def _catch_up(self) -> None:
+        """Send the owner what was kept, as fast as it takes it."""
+        owner = self.owner
+        while owner is not None and self._flowing and not self.backlog.caught_up:
+            if owner.outbox.congested:
+                owner.outbox.when_clear(self._catch_up)
+                return
+            for number, frame in self.backlog.unsent(CHUNK_BYTES):
+                kind = wire.EXITED if number == self._exit_number else wire.FRAME
+                owner.outbox.add(kind, self.number, frame, number)
+        if self._held_up and not self.backlog.full:
+            self._resume()
 
     def _take_stdout(self) -> bool:
         """Forward one chunk; return whether there may be more at once."""
@@ -122,7 +219,7 @@ class Worker:
         else:
             lines = self._lines.end()
             self._close(self._child.stdout)
-        self._outbox.add_all(wire.FRAME, self.number, lines)
+        self._forward(lines)
         if self._lines.too_long:
             self._close(self._child.stdout)
             self.end("it wrote a message over the bound of its size", 0.0, FORCED_S)
@@ -213,7 +310,9 @@ class Worker:
             self._log.write(chunk)
         for fd in tuple(self._open):
             self._close(fd)
-        self._outbox.add(wire.EXITED, self.number, self._exit())
+        self.backlog.keep([self._exit()])
+        self._exit_number = self.backlog.last
+        self._catch_up()
 
     def _exit(self) -> bytes:
         code = os.waitstatus_to_exitcode(self._status or 0)
@@ -223,7 +322,7 @@ class Worker:
         elif self._ended_by == signal.SIGKILL:
             why += "; it was killed when its time to exit was over"
         fields = {"code": code if code >= 0 else None, "signal": -code if code < 0 else None, "why": why}
-        return json.dumps({**fields, "stderr": self._log.tail}).encode()
+        return json.dumps({**fields, "stderr": self._log.tail, "at": time.time()}).encode()
 
     def _close(self, fd: int) -> None:
         self._open.discard(fd)

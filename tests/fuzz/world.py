@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from holdfast.gateway.contract import Exit
+from holdfast.gateway.contract import Exit, Hear
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
 from holdfast.identity.contract import Principal
 from holdfast.model import SystemClock, Unauthenticated
@@ -28,6 +28,8 @@ from holdfast.stores import MemoryStore
 from holdfast.transport.host import Host, HostSettings
 from holdfast.transport.pipeline import Edge, EdgeSettings
 from holdfast.transport.places import Places
+from holdfast.transport.streams import Journaler
+from tests.gateway.workers import Lone
 
 from .steps import OWNERS, SESSIONS, Step, initialize
 
@@ -64,19 +66,18 @@ USUAL: Final = (
 )
 
 
-class SecretWorker:
+class SecretWorker(Lone):
     """A server that puts its secret into all it says, and answers every request it gets at once."""
 
-    full = jammed = False
-
-    def __init__(self, secret: str, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]) -> None:
+    def __init__(self, secret: str, on_frame: Hear, on_exit: Callable[[Exit], None]) -> None:
         self._secret = secret
         self._on_frame = on_frame
         self._on_exit = on_exit
         self._ended = False
         self._questions = 0
+        self._number = secrets.randbits(62)
 
-    def send(self, frame: bytes, *, first: bool = False) -> None:
+    def send(self, frame: bytes, *, first: bool = False, call: int = 0, note: bytes = b"") -> None:
         assert not set(frame) & set(b"\r\n"), f"a frame of several lines: {frame!r}"
         if self._ended:
             return
@@ -97,7 +98,7 @@ class SecretWorker:
         spoken = params.get("protocolVersion") if isinstance(params, dict) else None
         if method == "odd":
             for frame in ODD_FRAMES:
-                self._on_frame(frame)
+                self._tell(frame)
         if method == "log":
             self._say(method="notifications/message", params={"level": "info", "data": self._secret})
         if method == "ask":
@@ -106,7 +107,11 @@ class SecretWorker:
         self._say(id=asked_id, result={"protocolVersion": spoken or "2025-11-25", "secret": self._secret})
 
     def _say(self, **members: Any) -> None:
-        self._on_frame(json.dumps({"jsonrpc": "2.0", **members}).encode())
+        self._tell(json.dumps({"jsonrpc": "2.0", **members}).encode())
+
+    def _tell(self, frame: bytes) -> None:
+        self._number += 1
+        self._on_frame(frame, self._number)
 
     def _end(self, ended: Exit) -> None:
         if not self._ended:
@@ -120,15 +125,13 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-class SecretWorkers:
+class SecretWorkers(Lone):
     """Starts such servers; `secrets` are those of each session's folder."""
 
     def __init__(self) -> None:
         self.secrets: dict[Path, set[bytes]] = defaultdict(set)
 
-    async def spawn(
-        self, place: Path, *, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]
-    ) -> SecretWorker:
+    async def spawn(self, label: str, place: Path, *, on_frame: Hear, on_exit: Callable[[Exit], None]) -> SecretWorker:
         secret = f"secret-{secrets.token_hex(8)}"
         self.secrets[place].add(secret.encode())
         return SecretWorker(secret, on_frame, on_exit)
@@ -294,7 +297,8 @@ async def _edge(root: Path) -> AsyncIterator[World]:
     def nothing() -> None:
         return
 
-    host = Host(sessions, store, upstreams, places, clock, HostSettings(), pause=nothing, resume=nothing)
+    journaler = Journaler(store, pause=nothing, resume=nothing)
+    host = Host(sessions, store, journaler, upstreams, places, clock, HostSettings(), term=await store.next_term())
     await host.start()
     try:
         yield World(Edge(host, store, EdgeSettings(stream_after_s=0.005), Badges()), workers, places)

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import uvloop
 
-from holdfast.gateway import Exit
 from holdfast.gateway.keeper import KeeperWorkers
 from holdfast.gateway.keeper_worker import KeeperWorker
 from holdfast.model import Misused, Unavailable
@@ -117,13 +116,14 @@ async def test_a_callback_that_raises_is_reported_and_disturbs_nobody(tmp_path: 
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
 
-    def fail(_: bytes | Exit) -> None:
+    def fail(*_: object) -> None:
         raise LookupError("on purpose")
 
     async with opened(tmp_path, "echo") as workers:
         calm, heard = await spawned(workers, tmp_path / "one")
         (tmp_path / "two" / "work").mkdir(parents=True)
-        failing = await workers.spawn(tmp_path / "two", on_frame=fail, on_exit=fail)
+        failing = await workers.spawn("two", tmp_path / "two", on_frame=fail, on_exit=fail)
+        failing.go()
         failing.send(b"1")
         await failing.stop(grace_s=2.0)
         calm.send(b"2")

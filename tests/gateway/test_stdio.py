@@ -31,7 +31,9 @@ class Upstream:
         self.frames: list[bytes] = []
         self.lost: list[Exit] = []
         upstreams = StdioUpstreams(self.workers, StdioSettings(**settings))
-        self.it: StdioUpstream = upstreams.make(Path(), on_frame=self.frames.append, on_lost=self.lost.append)
+        self.it: StdioUpstream = upstreams.make(
+            "one", Path(), on_frame=lambda frame, _: self.frames.append(frame), on_lost=self.lost.append
+        )
 
 
 def agrees(worker: PlannedWorker, message: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from holdfast.stores import MemoryStore
 from holdfast.transport.host import Host, HostSettings
 from holdfast.transport.pipeline import Edge, EdgeSettings
 from holdfast.transport.places import Places
+from holdfast.transport.streams import Journaler
 from tests.transport.edges import Answered, EchoesOnly, ask
 
 PING = b'{"jsonrpc":"2.0","id":2,"method":"ping"}'
@@ -58,7 +59,8 @@ async def edge_of(store: MemoryStore, place: Path, authenticator: Authenticator 
     sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
     nothing = lambda: None  # noqa: E731 (a callback that does nothing)
     places, settings = Places(place), HostSettings()
-    host = Host(sessions, store, EchoesOnly(), places, clock, settings, pause=nothing, resume=nothing)
+    journaler = Journaler(store, pause=nothing, resume=nothing)
+    host = Host(sessions, store, journaler, EchoesOnly(), places, clock, settings, term=await store.next_term())
     await host.start()
     yield Edge(host, store, EdgeSettings(answer="stream"), authenticator)
     await host.stop()

@@ -22,7 +22,15 @@ class Heard:
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
+        self.numbers: list[int] = []
         self.exits: list[Exit] = []
+        self.worker: KeeperWorker | None = None
+
+    def hear(self, frame: bytes, number: int) -> None:
+        assert self.worker is not None
+        self.frames.append(frame)
+        self.numbers.append(number)
+        self.worker.done(number)
 
     async def frames_reach(self, count: int) -> None:
         await eventually_async(lambda: len(self.frames) >= count or self.exits, within_s=120.0)
@@ -46,7 +54,9 @@ async def spawned(workers: KeeperWorkers, place: Path) -> tuple[KeeperWorker, He
     """Spawn a worker in a folder made for it."""
     (place / "work").mkdir(parents=True, exist_ok=True)
     heard = Heard()
-    worker = await workers.spawn(place, on_frame=heard.frames.append, on_exit=heard.exits.append)
+    worker = await workers.spawn(str(place), place, on_frame=heard.hear, on_exit=heard.exits.append)
+    heard.worker = worker
+    worker.go()
     return worker, heard
 
 

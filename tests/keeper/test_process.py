@@ -36,7 +36,7 @@ def answer(ours: socket.socket) -> dict[str, object]:
     found = []
     while chunk := ours.recv(65536):
         found += splitter.feed(chunk)
-    [(kind, _, payload)] = found
+    [(kind, _, payload, _)] = found
     assert kind == wire.HELLO
     said = json.loads(payload)
     assert isinstance(said, dict)
@@ -45,7 +45,7 @@ def answer(ours: socket.socket) -> dict[str, object]:
 
 def test_the_keeper_imports_nothing_but_itself_and_the_standard_library(tmp_path: Path) -> None:
     with started(tmp_path, "-X", "importtime") as (ours, process):
-        ours.sendall(wire.message(wire.HELLO, 0, b'{"version": 1}'))
+        ours.sendall(wire.message(wire.HELLO, 0, b'{"versions": [2], "role": "server", "term": 1, "pid": 1}'))
         assert ours.recv(65536)
         ours.close()
         _, said = process.communicate(timeout=60.0)
@@ -58,12 +58,12 @@ def test_the_keeper_imports_nothing_but_itself_and_the_standard_library(tmp_path
 
 def test_a_server_of_another_version_is_refused_with_both_versions(tmp_path: Path) -> None:
     with started(tmp_path) as (ours, process):
-        ours.sendall(wire.message(wire.HELLO, 0, b'{"version": 7}'))
+        ours.sendall(wire.message(wire.HELLO, 0, b'{"versions": [7], "role": "server", "term": 1, "pid": 1}'))
         said = answer(ours)
         assert process.wait(60.0) == 0
     assert said["version"] == wire.VERSION
-    assert "version 1" in str(said["error"])
-    assert "version 7" in str(said["error"])
+    assert "version 2" in str(said["error"])
+    assert "[7]" in str(said["error"])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_server_of_another_version_is_refused_with_both_versions(tmp_path: Pat
         wire.message(wire.SPAWN, 1, b'{"command": ["cat"]}'),
         wire.message(wire.HELLO, 0, b"not json"),
         wire.message(wire.HELLO, 0, b"[]"),
-        wire.HEADER.pack(2**32 - 1, wire.HELLO, 0),
+        wire.HEADER.pack(2**32 - 1, wire.HELLO, 0, 0),
     ],
 )
 def test_a_server_that_does_not_speak_the_protocol_is_told_so(tmp_path: Path, nonsense: bytes) -> None:

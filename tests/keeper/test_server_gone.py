@@ -61,21 +61,17 @@ def test_the_signals_of_the_terminal_are_not_for_the_keeper(tmp_path: Path) -> N
         assert os.getsid(keeper) == keeper
 
 
-async def test_the_next_keeper_starts_nothing_before_the_last_one_and_all_of_its_workers_are_gone(
-    tmp_path: Path,
-) -> None:
+async def test_the_next_server_starts_nothing_before_all_that_the_last_one_left_is_gone(tmp_path: Path) -> None:
     with hosting(tmp_path, "stubborn") as (server, worker, _):
         keeper = parent_of(worker)
-        os.kill(keeper, signal.SIGSTOP)
         server.kill()
         async with opened(tmp_path, "echo") as workers:
-            spawning = asyncio.ensure_future(spawned(workers, tmp_path / "one"))
-            await asyncio.sleep(0)
-            assert alive(worker)
-            os.kill(keeper, signal.SIGCONT)
-            await spawning
+            label = str(tmp_path / "one")
+            await workers.clear(label)
             assert not alive(worker)
-            await eventually_async(lambda: not alive(keeper))
+            again, _ = await spawned(workers, tmp_path / "one")
+            assert parent_of(again.pid) == keeper
+    assert not alive(keeper)
 
 
 async def test_a_worker_wanted_while_the_lock_is_held_starts_when_it_is_free(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ async def test_what_cannot_be_started_is_said_in_a_sentence_and_the_keeper_goes_
                 await spawned(workers, tmp_path / "one")
     async with opened(tmp_path, "echo") as workers:
         with pytest.raises(Unavailable, match=r"working directory .* cannot be entered"):
-            await workers.spawn(tmp_path / "nowhere", on_frame=lambda _: None, on_exit=lambda _: None)
+            await workers.spawn("x", tmp_path / "nowhere", on_frame=lambda *_: None, on_exit=lambda _: None)
         worker, heard = await spawned(workers, tmp_path / "one")
         worker.send(b"1")
         await heard.frames_reach(1)

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from holdfast_keeper import wire
 from holdfast_keeper.lines import Lines
 
-messages = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**32 - 1), st.binary(max_size=60)), max_size=12)
+numbers = st.integers(0, 2**64 - 1)
+messages = st.lists(
+    st.tuples(st.integers(0, 255), st.integers(0, 2**32 - 1), st.binary(max_size=60), numbers), max_size=12
+)
 cuts = st.lists(st.integers(1, 40), min_size=1, max_size=20)
 
 
@@ -25,7 +28,7 @@ def chunks(data: bytes, sizes: list[int]) -> list[bytes]:
 
 @given(messages, cuts)
 def test_messages_come_out_as_they_went_in_however_they_are_cut(
-    sent: list[tuple[int, int, bytes]], sizes: list[int]
+    sent: list[tuple[int, int, bytes, int]], sizes: list[int]
 ) -> None:
     stream = b"".join(wire.message(*one) for one in sent)
     splitter = wire.Splitter()
@@ -34,7 +37,7 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_message_larger_than_any_may_be_is_refused_before_it_is_collected(whole: bool) -> None:
-    header = wire.HEADER.pack(wire.PAYLOAD_BYTES_MAX + 1, wire.FRAME, 1)
+    header = wire.HEADER.pack(wire.PAYLOAD_BYTES_MAX + 1, wire.FRAME, 1, 0)
     splitter = wire.Splitter()
     if not whole:
         assert splitter.feed(header[:5]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from holdfast.gateway.keeper_socket import connect_to_keeper
+from holdfast_keeper import wire
 
 from .client import McpClient
 from .machine import free_port
@@ -94,3 +98,19 @@ def serving(
     finally:
         if served.process is not None and served.process.poll() is None:
             served.kill()
+        end_keeper(data)
+
+
+def end_keeper(data: Path) -> None:
+    """End what lives on without a server, with its workers, and return once it is gone."""
+    try:
+        connection = connect_to_keeper(data)
+        if connection is None:
+            return
+        with connection:
+            asked = {"versions": [wire.VERSION], "role": "operator", "asks": "stop", "grace_s": 0.2}
+            connection.sendall(wire.message(wire.HELLO, 0, json.dumps(asked).encode()))
+            while connection.recv(65536):
+                pass
+    except OSError:  # it ended by itself meanwhile
+        return

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from holdfast.gateway.contract import Exit, Handshake, Upstreams
+from holdfast.gateway.contract import Exit, Handshake, Hear, Upstreams
 from holdfast.model import HoldfastError, SystemClock, Unavailable
 from holdfast.model.jsonrpc import RequestId, parse
 from holdfast.sessions import SessionManager
@@ -18,6 +18,8 @@ from holdfast.stores.sqlite import SqliteStore
 from holdfast.transport.host import Host, HostSettings
 from holdfast.transport.pipeline import Edge, EdgeSettings
 from holdfast.transport.places import Places
+from holdfast.transport.streams import Journaler
+from tests.gateway.workers import Lone
 
 HEADERS = [
     (b"host", b"localhost"),
@@ -27,12 +29,11 @@ HEADERS = [
 INITIALIZED = b'{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25"}}'
 
 
-class Echoes:
+class Echoes(Lone):
     """An upstream in this process: answers each request with its own method."""
 
-    def __init__(self, on_frame: Callable[[bytes], None]) -> None:
+    def __init__(self, on_frame: Hear) -> None:
         self.on_frame = on_frame
-        self.full = self.jammed = False
         self.gone = False
 
     async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
@@ -41,10 +42,10 @@ class Echoes:
     async def ready(self, handshake: Handshake) -> None:
         return
 
-    def send(self, frame: bytes, *, first: bool = False) -> None:
+    def send(self, frame: bytes, *, first: bool = False, call: int = 0, note: bytes = b"") -> None:
         message = parse(frame)
         answer = {"jsonrpc": "2.0", "id": message.id, "result": {"method": message.method}}
-        self.on_frame(json.dumps(answer).encode())
+        self.on_frame(json.dumps(answer).encode(), 0)
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         if self.gone:
@@ -54,13 +55,13 @@ class Echoes:
         return
 
 
-class EchoesOnly:
+class EchoesOnly(Lone):
     """Makes upstreams that echo."""
 
     def __init__(self) -> None:
         self.made: list[Echoes] = []
 
-    def make(self, place: Path, *, on_frame: Callable[[bytes], None], on_lost: Callable[[Exit], None]) -> Echoes:
+    def make(self, label: str, place: Path, *, on_frame: Hear, on_lost: Callable[[Exit], None]) -> Echoes:
         self.made.append(Echoes(on_frame))
         return self.made[-1]
 
@@ -132,12 +133,12 @@ async def edge_on(
     host = Host(
         sessions,
         store,
+        Journaler(store, pause=nothing, resume=nothing),
         upstreams or EchoesOnly(),
         Places(tmp_path),
         clock,
         bounds or HostSettings(),
-        pause=nothing,
-        resume=nothing,
+        term=await store.next_term(),
     )
     await host.start()
     edge = Edge(host, store, EdgeSettings(**settings))

@@ -15,7 +15,7 @@ from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
 from holdfast.model.jsonrpc import parse_frame
 from holdfast.stores import MemoryStore
 from holdfast.transport.calls import CALLS_MAX
-from holdfast.transport.held import HELD_BYTES_MAX, HELD_MAX, Held
+from holdfast.transport.held import HELD_BYTES_MAX, HELD_MAX, Held, Waiting
 from holdfast.transport.host import INITIALIZE_BYTES_MAX, HostSettings
 from holdfast.transport.pipeline import Edge
 from holdfast.transport.questions import ASKED_MAX, Questions
@@ -361,15 +361,30 @@ async def test_an_answer_reaches_the_server_once_and_first(tmp_path: Path) -> No
 
 
 def test_no_answer_reaches_the_question_of_a_successor() -> None:
-    questions = Questions(1)
+    done: list[int] = []
+    questions = Questions(done.append)
     frame = b'{"jsonrpc":"2.0","id":5,"method":"roots/list"}'
-    asked = questions.ask(5, frame)
+    asked = questions.ask(5, frame, 100)
     assert asked is not None
     late = parse_frame(asked.replace(b'"method":"roots/list"', b'"result":{}'))
     questions.lost()
-    again = questions.ask(5, frame)
+    again = questions.ask(5, frame, 200)
     assert asked != again
     assert questions.answered(late, b'{"jsonrpc":"2.0","id":"x","result":{}}') is None
+    assert done == []
+
+
+def test_a_question_is_let_go_of_when_it_is_over_and_not_before() -> None:
+    done: list[int] = []
+    questions = Questions(done.append)
+    for number, asked_id in ((100, 5), (101, "5"), (102, 6)):
+        questions.ask(asked_id, b'{"jsonrpc":"2.0","id":0,"method":"roots/list"}', number)
+    answer = parse_frame(b'{"jsonrpc":"2.0","id":"100","result":{}}')
+    assert questions.answered(answer, b'{"id":"100"}') == (b'{"id":5}', 100)
+    assert done == [], "whoever passes the answer on lets go of it, once it is there"
+    assert questions.withdraw("5", b'{"params":{"requestId":"5"}}') == b'{"params":{"requestId":"101"}}'
+    questions.drop(6)
+    assert done == [101, 102]
 
 
 async def test_a_question_that_is_withdrawn_is_withdrawn_under_the_id_the_client_knows(tmp_path: Path) -> None:
@@ -428,19 +443,20 @@ async def test_what_nobody_listens_to_is_held_bounded_and_the_rest_is_told(tmp_p
 
 def test_what_is_held_is_bounded_in_bytes_too() -> None:
     held = Held()
-    assert held.add(b"x" * (HELD_BYTES_MAX + 1), 1) == [], "one message alone may be as long as any"
-    assert held.add(b"y", 2) == [1]
-    assert held.release()[1:] == [b"y"]
+    long = Waiting(b"x" * (HELD_BYTES_MAX + 1), 1, 100)
+    assert held.add(long) == [], "one message alone may be as long as any"
+    assert held.add(Waiting(b"y", 2, 101)) == [long]
+    assert held.release()[1:] == [Waiting(b"y", 2, 101)]
     assert held.release() == []
 
 
 def test_questions_are_bounded() -> None:
-    questions = Questions(1)
+    questions = Questions(lambda _: None)
     frame = b'{"jsonrpc":"2.0","id":0,"method":"roots/list"}'
-    assert all(questions.ask(number, frame) for number in range(ASKED_MAX))
-    assert questions.ask("one more", frame) is None
+    assert all(questions.ask(number, frame, number + 1) for number in range(ASKED_MAX))
+    assert questions.ask("one more", frame, ASKED_MAX + 1) is None
     questions.lost()
-    assert questions.ask("one more", frame) is not None
+    assert questions.ask("one more", frame, ASKED_MAX + 1) is not None
 
 
 # -- what passes while a server does not read

@@ -73,6 +73,7 @@ OPTIONS: Final = (
     Option(
         "request-timeout", "TIME", patience_s, "1h", "how long an MCP server may take to answer a request; or never"
     ),
+    Option("on-stop", "WHAT", choice("end", "keep"), "end", "MCP servers at a stop: end, or keep for the next start"),
     Option("start-timeout", "TIME", duration_s, "60s", "how long an MCP server may take to answer initialize"),
     Option("max-frame", "SIZE", frame_bytes, "10MiB", "how long one message may be, either way; up to 60MiB"),
     Option("max-sessions", "N", whole(1, 10**9), "10000", "how many sessions may exist"),

@@ -7,7 +7,7 @@ import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..gateway.keeper import KeeperSettings
 from ..gateway.rules import passed_on
@@ -21,6 +21,9 @@ from ..transport.health import ALIVE_PATH, READY_PATH
 from ..transport.host import HostSettings
 from ..transport.pipeline import EdgeSettings
 from .identity import IdentitySettings, identity_of
+
+MEMORY: Final = "memory://"
+WITHOUT_SERVER_S_MAX: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,19 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
             env=_worker_env(values, environ),
             frame_bytes_max=values["max-frame"],
             files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],  # as it is before the server raises its own
+            keep_s=_kept_s(values),
+            at_end=values["on-stop"],
         ),
         logs=LogSettings(format=values["log-format"], level=values["log-level"]),
     )
+
+
+def _kept_s(values: Mapping[str, Any]) -> float:
+    """Return how long workers live on without a server: as long as their sessions may, if these are kept at all."""
+    if values["store"] == MEMORY:
+        return 0.0
+    timeout_s = values["session-timeout"]
+    return WITHOUT_SERVER_S_MAX if timeout_s is None else min(timeout_s, WITHOUT_SERVER_S_MAX)
 
 
 def _hosts(values: Mapping[str, Any]) -> frozenset[str]:

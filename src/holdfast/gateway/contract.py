@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -16,12 +16,46 @@ from ..model.jsonrpc import RequestId
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """How a worker ended; nothing of it is left. `stderr` holds its last lines, bounded."""
+    """How a worker ended; nothing of it is left. `stderr` holds its last lines, bounded.
+
+    `at` is when, in seconds since the epoch, 0 when that is not known. `number` counts it behind the worker's frames.
+    """
 
     code: int | None
     signal: int | None
     why: str
     stderr: str = ""
+    at: float = 0.0
+    number: int = 0
+
+
+class OpenCall(msgspec.Struct, frozen=True):
+    """A request that a worker got through an earlier server and whose answer is not known to have been kept.
+
+    `call` is its number in the session, `note` the request, or as much of it as matters (`rules.note_of`).
+    """
+
+    call: int
+    age_s: float
+    note: str
+
+
+class Inventory(msgspec.Struct, frozen=True):
+    """What a worker brings along that an earlier server started.
+
+    `first` and `last` are the numbers of what it said that is not acknowledged, 0 when there is nothing.
+    """
+
+    pid: int
+    stage: int
+    full: bool
+    first: int
+    last: int
+    calls: tuple[OpenCall, ...]
+
+
+Hear: TypeAlias = "Callable[[bytes, int], None]"
+"""Takes one message of a worker and its number."""
 
 
 class Worker(Protocol):
@@ -37,10 +71,15 @@ class Worker(Protocol):
         """Whether nothing gets through, not even what goes first: send nothing until it does."""
         ...
 
-    def send(self, frame: bytes, *, first: bool = False) -> None:
+    def go(self) -> None:
+        """Begin to hear what it says."""
+        ...
+
+    def send(self, frame: bytes, *, first: bool = False, call: int = 0, note: bytes = b"") -> None:
         """Queue one message, without a newline in it, for its stdin; dropped without a word when it has ended.
 
-        One that goes `first` overtakes those that wait.
+        One that goes `first` overtakes those that wait. A request carries the number of its `call`; an `Inventory`
+        tells the next server of it, by its `note` if it has one, until it is `done`.
         """
         ...
 
@@ -52,6 +91,21 @@ class Worker(Protocol):
         """
         ...
 
+    def done(self, frame: int, call: int = 0) -> None:
+        """Let go of a message of this number, which outlives this process or need not, and of a call; 0 for none.
+
+        What is not let go of is said again to the next server.
+        """
+        ...
+
+    def reached(self, stage: int) -> None:
+        """Note for the next server how far it is: 1, the handshake is done; 2, and `initialized` was sent."""
+        ...
+
+    def release(self) -> None:
+        """Leave it, running, to the next server; nothing is heard of it any more, `on_exit` included."""
+        ...
+
     async def stop(self, *, grace_s: float) -> None:
         """End it and everything it started: stdin closed, SIGTERM at half the grace, SIGKILL after it.
 
@@ -61,17 +115,37 @@ class Worker(Protocol):
 
 
 class Workers(Protocol):
-    """Starts workers."""
+    """Starts workers, and finds those that an earlier server started. A label names a worker for all servers."""
 
-    async def spawn(self, place: Path, *, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]) -> Worker:
+    async def spawn(self, label: str, place: Path, *, on_frame: Hear, on_exit: Callable[[Exit], None]) -> Worker:
         """Start a worker for the session whose folder is `place`; its working directory is `place/work`.
 
-        `on_frame` gets each message it writes, in order; `on_exit` is called exactly once, after the last frame,
-        when nothing of it is left. Both are called on the event loop and must not block.
+        After `go`, `on_frame` gets each message it writes, in order; `on_exit` is called exactly once, after the last
+        frame, when nothing of it is left. Both are called on the event loop and must not block.
 
         Raises:
             Unavailable: It could not be started; the message says why. Neither callback was or will be called.
         """
+        ...
+
+    async def attach(
+        self, label: str, *, on_frame: Hear, on_exit: Callable[[Exit], None]
+    ) -> tuple[Worker, Inventory] | None:
+        """Take over the worker of this label; None when there is none. After `go` it is as if it was spawned here.
+
+        Whoever has it is waited for, within a bound.
+
+        Raises:
+            Unavailable: It is not let go of in time.
+        """
+        ...
+
+    async def clear(self, label: str) -> None:
+        """End what runs under this label, if anything does; return once nothing of it is left."""
+        ...
+
+    async def orphan(self) -> str:
+        """Return the label of a worker that no server has, each once, as soon as there is one."""
         ...
 
 
@@ -117,6 +191,18 @@ class Upstream(Protocol):
         """
         ...
 
+    async def attach(self) -> Inventory | None:
+        """Take over the worker that an earlier server left; None when there is none that can go on.
+
+        Raises:
+            Unavailable: The server that has it does not let it go.
+        """
+        ...
+
+    def go(self, handshake: Handshake) -> None:
+        """Begin to hear what the worker says that was taken over, if one was."""
+        ...
+
     async def ready(self, handshake: Handshake) -> None:
         """Return once a worker runs: one is started, and the handshake replayed, however many ask at once.
 
@@ -127,8 +213,8 @@ class Upstream(Protocol):
         """
         ...
 
-    def send(self, frame: bytes, *, first: bool = False) -> None:
-        """Queue one message; dropped when no worker runs."""
+    def send(self, frame: bytes, *, first: bool = False, call: int = 0, note: bytes = b"") -> None:
+        """Queue one message; dropped when no worker runs. See `Worker.send`."""
         ...
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
@@ -139,6 +225,18 @@ class Upstream(Protocol):
         """
         ...
 
+    def done(self, frame: int, call: int = 0) -> None:
+        """Let go of a message and of a call: of the running worker, or of the one whose end was just told."""
+        ...
+
+    def reached(self, stage: int) -> None:
+        """See `Worker.reached`."""
+        ...
+
+    def release(self) -> None:
+        """Leave the worker to the next server; `on_lost` is not called."""
+        ...
+
     async def stop(self) -> None:
         """End the worker and everything it started; `on_lost` is not called for it."""
         ...
@@ -147,10 +245,14 @@ class Upstream(Protocol):
 class Upstreams(Protocol):
     """Makes the upstream of a session; nothing is started yet."""
 
-    def make(self, place: Path, *, on_frame: Callable[[bytes], None], on_lost: Callable[[Exit], None]) -> Upstream:
+    def make(self, label: str, place: Path, *, on_frame: Hear, on_lost: Callable[[Exit], None]) -> Upstream:
         """Return the upstream of the session whose folder is `place`.
 
-        `on_frame` gets what the server says, in order, except answers to what the upstream asked itself;
-        `on_lost` is called when a worker ends that nobody stopped.
+        `on_frame` gets what the server says, in order, except answers to what the upstream asked itself; each is to be
+        let go of with `done`, the end that `on_lost` tells too: it is called when a worker ends that nobody stopped.
         """
+        ...
+
+    async def orphan(self) -> str:
+        """See `Workers.orphan`."""
         ...

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +19,11 @@ import msgspec
 import holdfast_keeper
 from holdfast_keeper import wire
 
-from ..model.errors import Unavailable
-from ..runtime import shielded
-from .contract import Exit
+from ..model.errors import HoldfastError, Unavailable
+from ..runtime import shielded, spawn
+from .contract import Exit, Hear, Inventory
 from .keeper_link import Link
+from .keeper_socket import connect_to_keeper
 from .keeper_worker import KeeperWorker
 
 SOCKET_BYTES: Final = 2**20
@@ -32,6 +36,9 @@ WORKERS_EXIT_S_MAX: Final = 5.0
 class KeeperSettings:
     """What every worker is started with, and how long its start may take.
 
+    `keep_s` is how long workers live on when the server is gone, 0 to end with it; `at_end` is what becomes of them
+    when the server stops: "end", or "keep" for the next one. `attach_s_max` is how long another server may take to let
+    one go.
     `env` is the whole environment of a worker, to which its session's folder is added. A message larger than
     `frame_bytes_max` ends the worker that wrote it. `start_s_max` covers the keeper's wait for an earlier keeper
     to let go of the data directory. `files_max` is how many files a worker may have open, unless it raises its limit
@@ -44,34 +51,45 @@ class KeeperSettings:
     files_max: int | None = None
     hello_s_max: float = 5.0
     start_s_max: float = 15.0
+    attach_s_max: float = 15.0
     grace_s: float = 2.0
+    keep_s: float = 0.0
+    at_end: str = "end"
 
 
 class KeeperWorkers:
     """`Workers` whose processes belong to a keeper; made by `open`.
 
-    When the keeper dies, its workers die and are reported; the next spawn starts another keeper.
+    When the keeper dies, its workers die and are reported; the next spawn starts another keeper. `term` is that of this
+    server: the keeper refuses one with a lower term than it has seen, and `superseded` is set then: for good.
     """
 
-    def __init__(self, settings: KeeperSettings, data_dir: Path) -> None:
+    def __init__(self, settings: KeeperSettings, data_dir: Path, term: int) -> None:
         self._settings = settings
         self._data_dir = data_dir.absolute()
+        self._term = term
         self._link: Link | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper_pid = 0
         self._starting = asyncio.Lock()
+        self._orphans: asyncio.Queue[str] = asyncio.Queue()  # bounded by the workers there are
         self._last_number = 0
+        self._keeps = settings.at_end == "keep"
         self._paused = False
         self._closed = False
+        self.superseded = asyncio.Event()
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, settings: KeeperSettings, data_dir: Path) -> AsyncIterator[KeeperWorkers]:
-        """Start a keeper on `data_dir` and use it; at the end stop all workers and wait for the keeper to be gone.
+    async def open(cls, settings: KeeperSettings, data_dir: Path, term: int = 0) -> AsyncIterator[KeeperWorkers]:
+        """Use the keeper of `data_dir`, after starting one if there is none.
+
+        At the end all workers are stopped and the keeper is gone, unless they are to be kept.
 
         Raises:
-            Unavailable: No keeper could be started; the message says why. None is left.
+            Unavailable: No keeper could be used; the message says why. None that was started is left.
         """
-        workers = cls(settings, data_dir)
+        workers = cls(settings, data_dir, term)
         await workers._connected()
         try:
             yield workers
@@ -87,15 +105,10 @@ class KeeperWorkers:
         """
         await self._connected()
 
-    async def spawn(
-        self, place: Path, *, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]
-    ) -> KeeperWorker:
+    async def spawn(self, label: str, place: Path, *, on_frame: Hear, on_exit: Callable[[Exit], None]) -> KeeperWorker:
         """See `Workers.spawn`. A cancelled call leaves no worker."""
-        link = await self._connected()
-        self._last_number = number = self._last_number + 1
-        worker = KeeperWorker(link, number, on_frame, on_exit)
-        link.add(number, worker)
-        link.send(wire.SPAWN, number, self._order(place))
+        link, number, worker = await self._numbered(on_frame, on_exit)
+        link.send(wire.SPAWN, number, self._order(label, place))
         try:
             async with asyncio.timeout(self._settings.start_s_max):
                 await worker.started()
@@ -109,14 +122,58 @@ class KeeperWorkers:
             raise
         return worker
 
-    def _order(self, place: Path) -> bytes:
+    async def attach(
+        self, label: str, *, on_frame: Hear, on_exit: Callable[[Exit], None]
+    ) -> tuple[KeeperWorker, Inventory] | None:
+        """See `Workers.attach`. A cancelled call leaves the worker to whoever has it, or comes."""
+        link, number, worker = await self._numbered(on_frame, on_exit)
+        link.send(wire.ATTACH, number, msgspec.json.encode({"label": label}))
+        try:
+            async with asyncio.timeout(self._settings.attach_s_max):
+                inventory = await worker.attached()
+        except TimeoutError as error:
+            worker.give_up()
+            late = f"another server has not let go of this session within {self._settings.attach_s_max:g} s"
+            raise Unavailable(late) from error
+        except asyncio.CancelledError:
+            worker.give_up()
+            raise
+        return None if inventory is None else (worker, inventory)
+
+    async def clear(self, label: str) -> None:
+        """See `Workers.clear`."""
+        found = await self.attach(label, on_frame=_pass_over, on_exit=_pass_over)
+        if found is not None:
+            worker, _ = found
+            worker.disown()
+            async with asyncio.timeout(WORKERS_EXIT_S_MAX):
+                await asyncio.shield(worker.exit_known)
+
+    async def orphan(self) -> str:
+        """See `Workers.orphan`."""
+        return await self._orphans.get()
+
+    def keep(self) -> None:
+        """Leave all workers to the next server when this one closes."""
+        self._keeps = True
+
+    async def _numbered(self, on_frame: Hear, on_exit: Callable[[Exit], None]) -> tuple[Link, int, KeeperWorker]:
+        link = await self._connected()
+        self._last_number = number = self._last_number + 1
+        worker = KeeperWorker(link, number, on_frame, on_exit)
+        link.add(number, worker)
+        return link, number, worker
+
+    def _order(self, label: str, place: Path) -> bytes:
         settings = self._settings
         order = {
+            "label": label,
             "command": settings.command,
             "place": str(place.absolute()),
             "env": dict(settings.env),
             "frame_bytes_max": settings.frame_bytes_max,
             "files_max": settings.files_max,
+            "keep_s": settings.keep_s,
         }
         return msgspec.json.encode(order)
 
@@ -137,11 +194,11 @@ class KeeperWorkers:
 
     # --- the keeper's process
 
-    async def _connected(self) -> Link:
-        """Return the link to a keeper that runs, after starting one if there is none.
+    async def _connected(self, *, start: bool = True) -> Link:
+        """Return the link to a keeper that runs, after starting one if there is none, unless that is not wanted.
 
         Raises:
-            Unavailable: None could be started.
+            Unavailable: None is there, or could be started, or a newer server has taken this one's place.
         """
         async with self._starting:
             if self._closed:
@@ -150,9 +207,9 @@ class KeeperWorkers:
                 return self._link
             for left in reversed(range(START_TRIES_MAX)):
                 try:
-                    self._link = await self._start()
+                    self._link = await self._start(may_launch=start)
                 except Unavailable:
-                    if not left:
+                    if not (left and start) or self.superseded.is_set():
                         raise
                 else:
                     break
@@ -161,71 +218,127 @@ class KeeperWorkers:
                 self._link.pause_reading()
             return self._link
 
-    async def _start(self) -> Link:
-        await self._bury(KEEPER_EXIT_S_MAX)
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            raise Unavailable(f"the keeper cannot be started: {error.strerror}") from error
-        with theirs:
-            for end in (ours, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-            try:
-                self._process = await self._launch(theirs.fileno())
-            except BaseException:
-                ours.close()
-                raise
-        _, link = await asyncio.get_running_loop().create_unix_connection(Link, sock=ours)
+    def _lost(self, link: Link) -> None:
+        if self._closed:
+            link.bury()
+        else:
+            spawn(self._bury(link), name="look what became of the keeper")
+
+    async def _bury(self, link: Link) -> None:
+        """Tell the workers of a link that they ended, unless a newer server has them now."""
+        with contextlib.suppress(HoldfastError):
+            await self._connected(start=False)
+        if self.superseded.is_set():
+            link.abandon()
+        else:
+            link.bury()
+
+    async def _start(self, *, may_launch: bool) -> Link:
+        """Connect to the keeper that is there, or to one that is started for it."""
+        self._reap()
+        ours = await asyncio.to_thread(connect_to_keeper, self._data_dir)
+        if ours is None and not may_launch:
+            raise Unavailable("the keeper ended")
+        if ours is None:
+            ours = await self._launch()
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        _, link = await asyncio.get_running_loop().create_unix_connection(
+            lambda: Link(self._term, self._orphans.put_nowait, self._lost), sock=ours
+        )
         try:
             async with asyncio.timeout(self._settings.hello_s_max):
-                await link.greeted()
+                self._keeper_pid = await link.greeted()
         except BaseException as error:
             link.close()
-            await self._bury(0.0)
+            if self._process is not None:  # it has no workers
+                self._process.kill()
+                await asyncio.to_thread(self._process.wait)
+            if link.superseded:
+                self.superseded.set()
             if isinstance(error, TimeoutError):
                 raise Unavailable(f"the keeper did not answer within {self._settings.hello_s_max:g} s") from error
             raise
         return link
 
-    async def _launch(self, fd: int) -> asyncio.subprocess.Process:
+    async def _launch(self) -> socket.socket:
+        """Start a keeper and return our end of its first connection."""
         if not sys.platform.startswith("linux"):
             raise Unavailable("workers need Linux: the keeper uses its process control")
-        null = asyncio.subprocess.DEVNULL
         try:
-            # In a session of its own: neither the terminal's signals nor the end of the server are meant for it.
-            return await asyncio.create_subprocess_exec(
-                sys.executable, "-I", holdfast_keeper.__path__[0], str(fd), str(self._data_dir),
-                stdin=null, stdout=null, stderr=null, pass_fds=(fd,), start_new_session=True, cwd="/",
-            )  # fmt: skip
+            ours, theirs = socket.socketpair()
         except OSError as error:
-            raise Unavailable(f"the keeper could not be started: {error}") from error
+            raise Unavailable(f"the keeper cannot be started: {error.strerror}") from error
+        with theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+            try:
+                self._process = await asyncio.to_thread(_popen, theirs.fileno(), self._data_dir)
+            except OSError as error:
+                ours.close()
+                raise Unavailable(f"the keeper could not be started: {error}") from error
+            except BaseException:
+                ours.close()
+                raise
+        return ours
 
-    async def _bury(self, wait_s: float) -> None:
-        """Wait for the keeper's process to end, then kill it; nothing happens when there is none."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        try:
-            async with asyncio.timeout(wait_s):
-                await process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    def _reap(self) -> None:
+        """Forget the keeper that was started here if it has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
 
     async def _close(self) -> None:
-        """Stop all workers, then the keeper; whatever does not end in time is killed."""
+        """Stop all workers, then the keeper, unless they are to be kept; whatever does not end in time is killed."""
         async with self._starting:
             self._closed = True
         link = self._link
-        if link is not None and link.up:
-            link.resume_reading()
-            workers = [peer for peer in link.peers if isinstance(peer, KeeperWorker)]
-            for worker in workers:
-                worker.ask_to_stop(self._settings.grace_s)
-            if workers:
-                await asyncio.wait(
-                    [worker.exit_known for worker in workers], timeout=self._settings.grace_s + WORKERS_EXIT_S_MAX
-                )
-            link.close()
-        await self._bury(KEEPER_EXIT_S_MAX)
+        if link is None or not link.up or self._keeps:
+            if link is not None:
+                link.close()
+            return
+        link.resume_reading()
+        await self._end_workers(link)
+        link.close()
+        await _ended(self._keeper_pid, KEEPER_EXIT_S_MAX)
+        self._reap()
+
+    async def _end_workers(self, link: Link) -> None:
+        """End every worker, those too that no server has come for, and wait for ours to be gone."""
+        link.send(wire.STOP, 0, msgspec.json.encode({"grace_s": self._settings.grace_s}))
+        workers = [peer for peer in link.peers if isinstance(peer, KeeperWorker)]
+        if workers:
+            within_s = self._settings.grace_s + WORKERS_EXIT_S_MAX
+            await asyncio.wait([worker.exit_known for worker in workers], timeout=within_s)
+
+
+def _popen(fd: int, data_dir: Path) -> subprocess.Popen[bytes]:
+    """Start a keeper, in a session of its own: neither the terminal's signals nor our end are meant for it."""
+    null = subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, "-I", holdfast_keeper.__path__[0], str(fd), str(data_dir)],
+        stdin=null, stdout=null, stderr=null, pass_fds=(fd,), start_new_session=True, cwd="/",
+    )  # fmt: skip
+
+
+async def _ended(pid: int, within_s: float) -> None:
+    """Wait for a process to end, and kill it after `within_s`."""
+    loop = asyncio.get_running_loop()
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    loop.add_reader(handle, ended.set)
+    try:
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await ended.wait()
+                    return
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+def _pass_over(*_: object) -> None:
+    """Be a callback for nobody."""

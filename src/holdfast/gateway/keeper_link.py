@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection
 from typing import Final, Protocol, cast
 
 import msgspec
@@ -15,16 +16,17 @@ from ..model.errors import Misused, Unavailable
 WAITING_BYTES_MAX: Final = 64 * 2**20
 PROMPT_MESSAGES: Final = 3  # so many go out at once: workers begin while the server still reads other requests
 FULL_BYTES: Final = 16 * 2**20  # more than one large frame, which alone must not make every worker refuse
+DONE_WITHIN_S: Final = 0.02  # that something is done can wait for the next message, for that long
 
 
 class Peer(Protocol):
     """One worker's end of the link."""
 
-    def frame(self, payload: bytes) -> None:
-        """Take a frame it wrote."""
+    def frame(self, payload: bytes, number: int) -> None:
+        """Take a frame it wrote, and its number."""
         ...
 
-    def told(self, kind: int, payload: bytes) -> None:
+    def told(self, kind: int, payload: bytes, number: int) -> None:
         """Take any other message about it."""
         ...
 
@@ -32,12 +34,24 @@ class Peer(Protocol):
         """Take note that the keeper is gone, and the worker with it."""
         ...
 
+    def release(self) -> None:
+        """Take note that the worker lives on elsewhere."""
+        ...
+
 
 class Hello(msgspec.Struct):
     """What the keeper says first."""
 
     version: int
+    pid: int = 0
     error: str = ""
+    superseded: bool = False
+
+
+class _Orphan(msgspec.Struct):
+    """What ORPHAN tells."""
+
+    label: str
 
 
 class Link(asyncio.Protocol):
@@ -47,16 +61,22 @@ class Link(asyncio.Protocol):
     is given up, so that memory stays bounded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, term: int, on_orphan: Callable[[str], None], on_lost: Callable[[Link], None]) -> None:
+        self._term = term
+        self._on_orphan = on_orphan
+        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._splitter = wire.Splitter()
         self._peers: dict[int, Peer] = {}
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
+        self._done: list[bytes] = []
+        self._done_planned = False
         self._congested = False
-        self._hello: asyncio.Future[None] = self._loop.create_future()
+        self._hello: asyncio.Future[int] = self._loop.create_future()
         self.up = True
+        self.superseded = False
         self.why_lost = "its keeper ended"
 
     @property
@@ -64,13 +84,13 @@ class Link(asyncio.Protocol):
         """Whether the socket does not take what is written, or much is about to be."""
         return self._congested or self._outgoing_bytes > FULL_BYTES
 
-    async def greeted(self) -> None:
-        """Return once the keeper has said that it speaks our version.
+    async def greeted(self) -> int:
+        """Return the keeper's process id once it has said that it speaks our version.
 
         Raises:
             Unavailable: It refuses, speaks another version, or ended.
         """
-        await self._hello
+        return await self._hello
 
     @property
     def peers(self) -> Collection[Peer]:
@@ -85,7 +105,7 @@ class Link(asyncio.Protocol):
         """Drop whatever else is said about the worker of this number."""
         self._peers.pop(number, None)
 
-    def send(self, kind: int, number: int, payload: bytes) -> None:
+    def send(self, kind: int, worker: int, payload: bytes = b"", number: int = 0) -> None:
         """Queue one message; it goes out at the end of this turn of the loop at the latest, with others of the turn.
 
         Raises:
@@ -97,13 +117,28 @@ class Link(asyncio.Protocol):
             )
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing += (wire.HEADER.pack(len(payload), kind, number), payload)
+        self._outgoing += (wire.HEADER.pack(len(payload), kind, worker, number), payload)
         self._outgoing_bytes += len(payload)
         if len(self._outgoing) >= 2 * PROMPT_MESSAGES:
             self._flush()
 
+    def done(self, worker: int, frame: int, call: int) -> None:
+        """Let the keeper forget a frame and a call of a worker, 0 for neither; told before whatever is sent later."""
+        self._done.append(wire.DONE_ENTRY.pack(worker, frame, call))
+        if not self._done_planned:
+            self._done_planned = True
+            self._loop.call_later(DONE_WITHIN_S, self._flush_done)
+
+    def _flush_done(self) -> None:
+        self._done_planned = False
+        if self._done:
+            self._flush()
+
     def _flush(self) -> None:
         outgoing, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
+        if self._done:
+            done, self._done = b"".join(self._done), []
+            outgoing = [wire.message(wire.DONE, 0, done), *outgoing]
         transport = self._transport
         if not outgoing or transport is None or transport.is_closing():
             return
@@ -123,7 +158,7 @@ class Link(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Close our end of the socket: the keeper ends all of its workers, then itself."""
+        """Close our end of the socket; what becomes of the workers, the keeper was told of each."""
         self.why_lost = "the server closed its workers"
         if self._transport is not None:
             self._transport.close()
@@ -134,7 +169,8 @@ class Link(asyncio.Protocol):
         # uvloop's transports are none of asyncio's classes
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=FULL_BYTES)
-        self.send(wire.HELLO, 0, msgspec.json.encode(Hello(wire.VERSION)))
+        hello = {"versions": [wire.VERSION], "role": "server", "term": self._term, "pid": os.getpid()}
+        self.send(wire.HELLO, 0, msgspec.json.encode(hello))
 
     def pause_writing(self) -> None:
         self._congested = True
@@ -149,17 +185,19 @@ class Link(asyncio.Protocol):
             self._give_up(str(error))
             return
         peers, frame = self._peers, wire.FRAME
-        for kind, number, payload in messages:
-            peer = peers.get(number)
+        for kind, worker, payload, number in messages:
+            peer = peers.get(worker)
             if peer is None:
                 if kind == wire.HELLO:
                     self._greet(payload)
+                elif kind == wire.ORPHAN:
+                    self._on_orphan(msgspec.json.decode(payload, type=_Orphan).label)
                 continue
             try:
                 if kind == frame:
-                    peer.frame(payload)
+                    peer.frame(payload, number)
                 else:
-                    peer.told(kind, payload)
+                    peer.told(kind, payload, number)
             except Exception as error:
                 self._report(error)
 
@@ -170,11 +208,12 @@ class Link(asyncio.Protocol):
     def _greet(self, payload: bytes) -> None:
         hello = msgspec.json.decode(payload, type=Hello)
         if hello.error:
+            self.superseded = hello.superseded
             self._give_up(hello.error)
         elif hello.version != wire.VERSION:
             self._give_up(f"it speaks version {hello.version} of its protocol, this server version {wire.VERSION}")
         elif not self._hello.done():
-            self._hello.set_result(None)
+            self._hello.set_result(hello.pid)
 
     def _give_up(self, why: str) -> None:
         self.why_lost = why
@@ -186,12 +225,22 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._congested = False
         self.up = False
-        if not self._hello.done():
+        if self._hello.done() and not self._hello.cancelled() and self._hello.exception() is None:
+            self._on_lost(self)
+        elif not self._hello.done():
             self._hello.set_exception(Unavailable("the keeper ended before it answered"))
-        self._hello.exception()  # whoever waited was told; if nobody waits, nothing is amiss
+            self._hello.exception()  # whoever waited was told; if nobody waits, nothing is amiss
+
+    def bury(self) -> None:
+        """Tell every peer that the keeper ended, and its worker with it."""
         peers, self._peers = self._peers, {}
         for peer in peers.values():
             try:
                 peer.lost(self.why_lost)
             except Exception as error:
                 self._report(error)
+
+    def abandon(self) -> None:
+        """Let go of every peer: its worker lives, and belongs to another server."""
+        for peer in list(self._peers.values()):
+            peer.release()

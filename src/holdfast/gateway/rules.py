@@ -9,13 +9,14 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from ..model.jsonrpc import RequestId, notification, raw_member, request
+from ..model.jsonrpc import Message, RequestId, notification, raw_member, request
 from .contract import Exit, Handshake
 
 SUBSCRIPTIONS_MAX: Final = 1000
 SUBSCRIPTIONS_BYTES_MAX: Final = 2**18
 LEVEL_BYTES_MAX: Final = 1000
 CAPABILITIES_BYTES_MAX: Final = 2**16
+NOTED_OVER_BYTES: Final = 4096
 LISTS: Final = ("tools", "prompts", "resources")
 
 UNANSWERED: Final = "this call was not answered, and may have had its effects; look before you call again"
@@ -51,10 +52,21 @@ def change_of(method: str | None, body: bytes) -> Change:
     return partial(with_subscription if method == "resources/subscribe" else without_subscription, uri=uri)
 
 
-def with_crash(handshake: Handshake, now: float, window_s: float) -> Handshake:
-    """Return the handshake with one more crash, without those the window has left behind."""
-    recent = tuple(at for at in handshake.crashes if now - at < window_s)
-    return msgspec.structs.replace(handshake, crashes=(*recent, now))
+def with_crash(handshake: Handshake, crashed_at: float, now: float, window_s: float) -> Handshake:
+    """Return the handshake with one more crash, without those the window has left behind; each counts once."""
+    recent = {at for at in (*handshake.crashes, crashed_at) if now - at < window_s}
+    return msgspec.structs.replace(handshake, crashes=tuple(sorted(recent)))
+
+
+def note_of(message: Message, frame: bytes) -> bytes:
+    """Return what the next server must know of a request, unless it is short enough to be told whole: then nothing."""
+    if len(frame) <= NOTED_OVER_BYTES or message.method in REMEMBERED:
+        return b""
+    assert message.id is not None
+    meta = None if message.params is None else message.params.meta
+    token = None if meta is None else meta.progress_token
+    params = {} if token is None else {"_meta": {"progressToken": token}}
+    return request(message.id, message.method or "", msgspec.json.encode(params))
 
 
 def protocol_of(initialize_answer: bytes) -> str | None:

@@ -7,13 +7,12 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ..model import HoldfastError, Misused, Refused, Unavailable
-from ..model.jsonrpc import RequestId, parse_frame, request
+from ..model.jsonrpc import RequestId, notification, parse_frame, request
 from ..runtime import shielded, spawn
-from .contract import Changed, Exit, Handshake, Worker, Workers
+from .contract import Changed, Exit, Handshake, Hear, Inventory, Worker, Workers
 from .rules import capabilities_of, how_it_ended, protocol_of, replay, retry_delay_s, what_changed
 
 _log = logging.getLogger(__name__)
@@ -36,8 +35,11 @@ class StdioUpstreams:
         self._settings = settings
         self._starting = asyncio.Semaphore(settings.starting_max)
 
-    def make(self, place: Path, *, on_frame: Callable[[bytes], None], on_lost: Callable[[Exit], None]) -> StdioUpstream:
-        return StdioUpstream(place, self._workers, self._settings, self._starting, on_frame, on_lost)
+    def make(self, label: str, place: Path, *, on_frame: Hear, on_lost: Callable[[Exit], None]) -> StdioUpstream:
+        return StdioUpstream(label, place, self._workers, self._settings, self._starting, on_frame, on_lost)
+
+    async def orphan(self) -> str:
+        return await self._workers.orphan()
 
 
 class StdioUpstream:
@@ -49,13 +51,15 @@ class StdioUpstream:
 
     def __init__(
         self,
+        label: str,
         place: Path,
         workers: Workers,
         settings: StdioSettings,
         starting: asyncio.Semaphore,
-        on_frame: Callable[[bytes], None],
+        on_frame: Hear,
         on_lost: Callable[[Exit], None],
     ) -> None:
+        self._label = label
         self._place = place
         self._workers = workers
         self._settings = settings
@@ -63,7 +67,9 @@ class StdioUpstream:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._worker: Worker | None = None
+        self._last: Worker | None = None
         self._serving = False
+        self._stage = 0
         self._stopped = False
         self._how_it_ended = "it has not started yet"
         self._replaying: asyncio.Task[Exception | None] | None = None
@@ -84,6 +90,27 @@ class StdioUpstream:
         self._serve()
         return answer
 
+    async def attach(self) -> Inventory | None:
+        found = await self._workers.attach(self._label, on_frame=self._heard, on_exit=self._ended)
+        if found is None:
+            return None
+        worker, inventory = found
+        self._worker = self._last = worker
+        if inventory.stage == 0:  # it never came to speak with the client
+            await shielded(worker.stop(grace_s=1.0), within_s=10.0)
+            return None
+        self._stage = inventory.stage
+        return inventory
+
+    def go(self, handshake: Handshake) -> None:
+        if self._worker is None:
+            return
+        if handshake.initialized and self._stage < 2:
+            self._worker.send(notification("notifications/initialized"))
+            self._worker.reached(2)
+        self._serving = True
+        self._worker.go()
+
     async def ready(self, handshake: Handshake) -> None:
         if self._serving:
             return
@@ -98,14 +125,29 @@ class StdioUpstream:
         if not self._serving:
             raise Unavailable(self._how_it_ended)
 
-    def send(self, frame: bytes, *, first: bool = False) -> None:
+    def send(self, frame: bytes, *, first: bool = False, call: int = 0, note: bytes = b"") -> None:
         if self._worker is not None:
-            self._worker.send(frame, first=first)
+            self._worker.send(frame, first=first, call=call, note=note)
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         if self._worker is None:
             raise Unavailable("the MCP server of this session is not running; send it again")
         await self._worker.deliver(frame, first=first)
+
+    def done(self, frame: int, call: int = 0) -> None:
+        if self._last is not None:
+            self._last.done(frame, call)
+
+    def reached(self, stage: int) -> None:
+        if self._worker is not None:
+            self._worker.reached(stage)
+
+    def release(self) -> None:
+        self._stopped = True
+        self._serving = False
+        if self._worker is not None:
+            self._worker.release()
+            self._worker = None
 
     async def stop(self) -> None:
         self._stopped = True
@@ -130,13 +172,13 @@ class StdioUpstream:
                 raise Unavailable("the session is ending")
             answer = self._expect(request_id)
             try:
-                self._worker = worker = await self._workers.spawn(
-                    self._place, on_frame=self._heard, on_exit=partial(self._ended)
-                )
+                worker = await self._workers.spawn(self._label, self._place, on_frame=self._heard, on_exit=self._ended)
             except Unavailable as error:
                 self._expected.clear()
                 _log.warning("a start failed: %s", error)
                 raise
+            self._worker = self._last = worker
+            worker.go()
             if self._stopped:  # meanwhile; whoever stopped it saw no worker to stop
                 await shielded(worker.stop(grace_s=1.0), within_s=10.0)
                 raise Unavailable("the session is ending")
@@ -174,6 +216,7 @@ class StdioUpstream:
             self._replaying = None
 
     async def _replay_to_new_worker(self, handshake: Handshake) -> None:
+        await self._workers.clear(self._label)
         own_id = f"holdfast-{secrets.token_hex(8)}"
         answer = await self._start(request(own_id, "initialize", handshake.params), own_id)
         protocol = protocol_of(answer)
@@ -186,9 +229,10 @@ class StdioUpstream:
             if expected_id is not None:
                 self._expect(expected_id)
             self.send(frame)
+        self.reached(2 if handshake.initialized else 1)
         self._serve()
         for frame in what_changed(handshake.capabilities, capabilities_of(answer)):
-            self._on_frame(frame)
+            self._on_frame(frame, 0)
 
     async def _end_worker(self) -> None:
         if self._worker is not None:
@@ -200,10 +244,11 @@ class StdioUpstream:
         self._expected[request_id] = answer
         return answer
 
-    def _heard(self, frame: bytes) -> None:
+    def _heard(self, frame: bytes, number: int) -> None:
         if self._expected and self._is_expected(frame):
-            return
-        self._on_frame(frame)
+            self.done(number)
+        else:
+            self._on_frame(frame, number)
 
     def _is_expected(self, frame: bytes) -> bool:
         try:
@@ -226,6 +271,8 @@ class StdioUpstream:
                 answer.set_exception(Unavailable(self._how_it_ended))
         if was_serving and not self._stopped:
             self._on_lost(ended)
+        else:
+            self.done(ended.number)
 
 
 def _retrieved(answer: asyncio.Future[bytes]) -> None:

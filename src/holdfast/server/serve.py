@@ -46,7 +46,8 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
                 async def drain() -> None:
                     if calls := parts.host.calls_in_flight:
                         say(f"Stopping; calls in flight ({calls}) have a moment to end; Ctrl-C again: at once")
-                    await parts.host.drain()
+                    leave = parts.host.hand_over if settings.keeper.at_end == "keep" else parts.host.drain
+                    await leave()
 
                 await serve_until_signalled(parts.edge, listener, listening=listening, drain=drain)
 

@@ -9,10 +9,10 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from ..gateway.contract import Upstream
+from ..gateway.contract import OpenCall, Upstream
 from ..gateway.rules import REMEMBERED, Change, change_of
 from ..model import HoldfastError, Misused, Refused, redacted
-from ..model.jsonrpc import INTERRUPTED, UNAVAILABLE, Message, RequestId, error_answer, notification
+from ..model.jsonrpc import INTERRUPTED, UNAVAILABLE, Message, RequestId, error_answer, notification, parse
 from ..runtime import spawn
 from .streams import Stream
 
@@ -27,12 +27,24 @@ PASSING_BYTES_MAX: Final = 2**12
 
 
 class Call:
-    """One request in flight: first somebody waits for its answer, later it has a stream."""
+    """One request in flight: first somebody waits for its answer, later it has a stream. `number` is its own here."""
 
-    __slots__ = ("cancelled", "change", "finished", "may_stream", "message", "stream", "timer", "token", "waiter")
+    __slots__ = (
+        "cancelled",
+        "change",
+        "finished",
+        "may_stream",
+        "message",
+        "number",
+        "stream",
+        "timer",
+        "token",
+        "waiter",
+    )
 
-    def __init__(self, message: Message, body: bytes, waiter: asyncio.Future[Answer]) -> None:
+    def __init__(self, number: int, message: Message, body: bytes, waiter: asyncio.Future[Answer]) -> None:
         params = message.params
+        self.number = number
         self.message = message
         self.token = None if params is None or params.meta is None else params.meta.progress_token
         self.change = change_of(message.method, body) if message.method in REMEMBERED else None
@@ -66,8 +78,8 @@ class Home(Protocol):
         """Write what a new worker must be told."""
         ...
 
-    def finished(self, call: Call, frame: bytes) -> None:
-        """Hand on the answer of a call that is in flight no more."""
+    def finished(self, call: Call, frame: bytes, number: int) -> None:
+        """Hand on the answer of a call that is in flight no more; `number` is that of the server's frame, or 0."""
         ...
 
 
@@ -78,13 +90,14 @@ class Calls:
     to the journal of its stream. Only `lost` takes it out before, for whoever answers it in the server's stead.
     """
 
-    __slots__ = ("_home", "_idle", "_timeout_s", "by_token", "in_flight")
+    __slots__ = ("_begun", "_home", "_idle", "_timeout_s", "by_token", "in_flight")
 
     def __init__(self, home: Home, timeout_s: float | None) -> None:
         self.in_flight: dict[RequestId, Call] = {}
         self.by_token: dict[RequestId, Call] = {}
         self._home = home
         self._timeout_s = timeout_s
+        self._begun = 0
         self._idle: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
@@ -112,7 +125,8 @@ class Calls:
         if len(self.in_flight) >= CALLS_MAX:
             raise Refused("too many requests of this session are in flight; wait for answers", wait_s=1.0)
         self.check_room(message, body)
-        call = Call(message, body, asyncio.get_running_loop().create_future())
+        self._begun += 1
+        call = Call(self._begun, message, body, asyncio.get_running_loop().create_future())
         if call.token is not None:
             if call.token in self.by_token:
                 raise Misused(f"a request with the progress token {call.token!r} is in flight; use each token once")
@@ -129,6 +143,26 @@ class Calls:
         except HoldfastError:
             self.give_up(calls)
             raise
+        return calls
+
+    def take_over(self, inherited: Iterable[OpenCall]) -> list[Call]:
+        """Register the calls that an earlier server passed on; nobody waits for them, unless they have a stream.
+
+        The time a call may take counts from when it was passed on.
+        """
+        calls: list[Call] = []
+        for old in inherited:
+            body = old.note.encode()
+            message = parse(body)
+            assert message.id is not None
+            call = Call(old.call, message, body, asyncio.get_running_loop().create_future())
+            call.may_stream = False
+            self._begun = max(self._begun, old.call)
+            self.in_flight[message.id] = call
+            if call.token is not None:
+                self.by_token[call.token] = call
+            self.bound(call, old.age_s)
+            calls.append(call)
         return calls
 
     def check_room(self, message: Message, body: bytes) -> None:
@@ -153,13 +187,13 @@ class Calls:
         call.may_stream = False
         self.bound(call)
 
-    def bound(self, call: Call) -> None:
+    def bound(self, call: Call, age_s: float = 0.0) -> None:
         """Answer a call in flight with an error once it takes longer than any may, and tell its server."""
         timeout_s = self._timeout_s
         if timeout_s is not None and call.timer is None:
             why = f"no answer within {timeout_s:g} s, the longest a request may take here"
             answer = error_answer(call.message.id, INTERRUPTED, why)
-            self._set_timer(call, timeout_s, answer, notify=why)
+            self._set_timer(call, max(0.0, timeout_s - age_s), answer, notify=why)
 
     def cancelled(self, request_id: RequestId | None) -> None:
         """Give the server a moment to answer a call that the client has cancelled, then answer it with an error.
@@ -181,19 +215,21 @@ class Calls:
         if notify is not None and not call.finished:
             params = {"requestId": call.message.id, "reason": notify}
             self._home.upstream.send(notification(CANCELLED, params))
-        self._finish(call, answer)
+        self._finish(call, answer, 0)
 
     # -- how a call ends
 
-    def answered(self, message: Message, frame: bytes) -> None:
+    def answered(self, message: Message, frame: bytes, number: int) -> None:
         """End the call that an answer of the server belongs to, if it is still in flight."""
         call = self.in_flight.get(message.id) if message.id is not None else None
         if call is None:
             _log.debug("session %s: an answer to a request that is not in flight", redacted(self._home.id))
+            self._home.upstream.done(number)
         elif call.change is not None and message.error is msgspec.UNSET:
-            spawn(self._remember_then_finish(call, call.change, frame), name="remember what a new worker must be told")
+            remembering = self._remember_then_finish(call, call.change, frame, number)
+            spawn(remembering, name="remember what a new worker must be told")
         else:
-            self._finish(call, frame)
+            self._finish(call, frame, number)
 
     def give_up(self, calls: Iterable[Call]) -> None:
         """End calls whose answers nobody waits for, because they could not be passed on."""
@@ -206,7 +242,7 @@ class Calls:
     def interrupt(self, calls: Iterable[Call], why: str) -> None:
         """Answer these calls with an error, unless they are answered."""
         for call in calls:
-            self._finish(call, error_answer(call.message.id, INTERRUPTED, why))
+            self._finish(call, error_answer(call.message.id, INTERRUPTED, why), 0)
 
     def lost(self) -> list[Call]:
         """Take every call out of flight, for what the next worker says is none of their business; return them.
@@ -218,14 +254,14 @@ class Calls:
         self.by_token.clear()
         return calls
 
-    async def _remember_then_finish(self, call: Call, change: Change, frame: bytes) -> None:
+    async def _remember_then_finish(self, call: Call, change: Change, frame: bytes, number: int) -> None:
         try:
             await self._home.remember(change)
         except HoldfastError as error:
             frame = error_answer(call.message.id, UNAVAILABLE, f"done, but it could not be kept: {error}")
-        self._finish(call, frame)
+        self._finish(call, frame, number)
 
-    def _finish(self, call: Call, frame: bytes) -> None:
+    def _finish(self, call: Call, frame: bytes, number: int) -> None:
         if call.finished:
             return
         call.finished = True
@@ -236,7 +272,7 @@ class Calls:
             del self.in_flight[request_id]
         if call.token is not None and self.by_token.get(call.token) is call:
             del self.by_token[call.token]
-        self._home.finished(call, frame)
+        self._home.finished(call, frame, number)
         if self._idle is not None and not self.in_flight:
             self._idle.set_result(None)
             self._idle = None

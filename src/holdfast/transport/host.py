@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -15,16 +14,17 @@ import msgspec
 from ..gateway.contract import Changed, Exit, Handshake, Upstreams
 from ..gateway.rules import UNANSWERED, Change, capabilities_of, how_it_ended, is_crash, protocol_of, with_crash
 from ..model import Clock, HoldfastError, Misused, NotFound, Refused, new_session_id, redacted
-from ..model.jsonrpc import INTERRUPTED, Message, error_answer, id_from_json, one_line, raw_member
+from ..model.jsonrpc import Message, one_line, raw_member
 from ..runtime import Periodic, spawn
 from ..sessions import Draft, SessionManager
 from ..sessions.rules import touch_delay_s
-from ..stores.contract import Entry, Journal, JournalBounds, Kind, OpenStream, append_to
-from .live import STANDALONE, LiveSession
+from ..stores.contract import Journal, JournalBounds
+from .live import LiveSession
 from .places import Places
 from .rules import use_must_be_told
 from .sse import RETRY
-from .streams import Journaler, Stream
+from .streams import Journaler
+from .succession import KEY, Succession, label_of
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +33,6 @@ STORE_CHORE_S: Final = 2.0
 SWEPT_A_SLICE: Final = 500
 TRIM_S: Final = 30.0
 INITIALIZE_BYTES_MAX: Final = 2**18
-KEY: Final = "mcp"
-"""Where in a session's metadata the gateway keeps its handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +59,13 @@ class Host:
         self,
         sessions: SessionManager[dict[str, Any]],
         journal: Journal,
+        journaler: Journaler,
         upstreams: Upstreams,
         places: Places,
         clock: Clock,
         settings: HostSettings,
         *,
-        pause: Callable[[], None],
-        resume: Callable[[], None],
+        term: int,
     ) -> None:
         self._sessions = sessions
         self._journal = journal
@@ -75,12 +73,11 @@ class Host:
         self._places = places
         self._settings = settings
         self.now = clock.now
-        self.term = 0
+        self.term = term
         self.request_timeout_s = settings.request_timeout_s
-        self.journaler = Journaler(journal, pause=pause, resume=resume)
+        self.journaler = journaler
         self.draining = self.drained = False
         self._live: dict[str, LiveSession] = {}
-        self._adopting: dict[tuple[str, str | None], asyncio.Task[LiveSession | HoldfastError]] = {}
         self._count = 0
         self._counting: asyncio.Task[None] | None = None
         self._ended_while_counting: set[str] = set()
@@ -88,6 +85,7 @@ class Host:
         self._trimmed_at = 0.0
         # A use reaches the record within the touch delay, a sweep, and a round of the store's own chores.
         self._late_s = touch_delay_s(settings.session_timeout_s) + SWEEP_S + STORE_CHORE_S
+        self._succession = Succession(self, sessions, journal, upstreams, places, self._live, self._late_s)
         self._periodic = (
             Periodic("sweep expired sessions", self.sweep, interval_s=SWEEP_S),
             Periodic("trim the journal", self._trim, interval_s=SWEEP_S),
@@ -95,10 +93,13 @@ class Host:
 
     # -- the life of the host
 
-    async def start(self) -> None:
-        """Draw a term; what is stored is swept and counted meanwhile, which only new sessions wait for."""
-        self.term = await self._journal.next_term()
-        self._counting = spawn(self._count_stored(), name="count the sessions")
+    async def start(self, *, beside: bool = False) -> None:
+        """Take over what an earlier server left running; sweep and count what is stored, which new sessions wait for.
+
+        `beside` another server that still opens sessions, folders of sessions that are not stored stay.
+        """
+        self._succession.begin()
+        self._counting = spawn(self._count_stored(beside), name="count the sessions")
 
     async def drain(self) -> None:
         """Open no more sessions, wait a bounded while for calls to end, then end every connection with `retry`.
@@ -119,10 +120,22 @@ class Host:
             live.close_streams(RETRY)
         await self._stop_upstreams()  # also those that are starting: whoever waits for one is told
 
+    async def hand_over(self) -> None:
+        """Leave every session to the next server, its calls in flight too, within the time that draining may take.
+
+        An answer that somebody waits for in one piece comes first: it could not be had at the next server.
+        """
+        self.draining = True
+        why = f"the server was replaced; {UNANSWERED}"
+        await self._succession.hand_over(self._settings.drain_s, lambda: bool(self._opening), why)
+        self.drained = True
+        await self.journaler.flushed()
+
     async def stop(self) -> None:
         """Tell the store of every use and end all workers; the sessions stay."""
         for periodic in self._periodic:
             await periodic.stop()
+        await self._succession.end()
         if self._counting is not None:
             self._counting.cancel()
             await asyncio.wait({self._counting})
@@ -145,7 +158,8 @@ class Host:
         """
         live = self._live.get(session_id)
         if live is None or live.principal != principal:
-            live = await self._adopt_once(session_id, principal)
+            live = await self._succession.adopt(session_id, principal)
+            await self._sessions.record_use(session_id, self.now(), timeout=live.timeout)
         now = self.now()
         if live.ending or live.is_expired(now):
             raise NotFound("the session has ended")
@@ -172,8 +186,8 @@ class Host:
         params = raw_member(body, "params")
         if len(params) > INITIALIZE_BYTES_MAX:
             raise Misused(f"params of {len(params)} bytes; initialize takes {INITIALIZE_BYTES_MAX}, for they are kept")
-        handshake = Handshake(params=params, protocol="")
-        live = self._make(new_session_id(), principal, self._settings.session_timeout_s, handshake, self.now())
+        live = self.make(new_session_id(), principal)
+        live.handshake = Handshake(params=params, protocol="")
         kept = False
         self._opening.add(live)
         try:
@@ -241,7 +255,8 @@ class Host:
         if not is_crash(ended):
             return
         settings = self._settings
-        change = partial(with_crash, now=self.now(), window_s=settings.crash_window_s)
+        now = self.now()
+        change = partial(with_crash, crashed_at=ended.at or now, now=now, window_s=settings.crash_window_s)
         try:
             await self._write(live, change, durable=False)
             if len(live.handshake.crashes) >= settings.crashes_max:
@@ -265,15 +280,25 @@ class Host:
                 await self._tell(live)
         await self._expire(now)
 
+    def make(self, session_id: str, principal: str | None) -> LiveSession:
+        """Return a session that is not served yet, with the timeout of new ones."""
+        place = self._places.of(session_id)
+        timeout = self._settings.session_timeout_s
+        live = LiveSession(session_id, principal, timeout, self, place, Handshake(params=b"", protocol=""), self.now())
+        label = label_of(session_id, principal)
+        live.upstream = self._upstreams.make(label, place, on_frame=live.heard, on_lost=live.lost)
+        return live
+
     # -- helpers, in order of use
 
-    async def _count_stored(self) -> None:
+    async def _count_stored(self, beside: bool) -> None:
         """Sweep, count what is left, remove folders of sessions that are gone; then begin to sweep for good."""
         try:
             await self._expire(self.now())
             # Invariant: whoever may still be adopted keeps its folder.
             stored = {session_id async for session_id in self._sessions.ids(late_s=self._late_s)}
-            await self._places.remove_all_but(stored)
+            if not beside:
+                await self._places.remove_all_but(stored)
             self._count += len(stored - self._ended_while_counting)
         except (HoldfastError, OSError) as error:
             _log.error("the stored sessions could not be counted; --max-sessions counts new ones only: %s", error)
@@ -310,55 +335,6 @@ class Host:
         lives = [*self._live.values(), *self._opening]
         await asyncio.gather(*(live.upstream.stop() for live in lives), return_exceptions=True)
 
-    async def _adopt_once(self, session_id: str, principal: str | None) -> LiveSession:
-        key = (session_id, principal)
-        adopting = self._adopting.get(key)
-        if adopting is None:
-            adopting = spawn(self._adopt(session_id, principal), name="adopt a session")
-            self._adopting[key] = adopting
-            adopting.add_done_callback(lambda _: self._adopting.pop(key, None))
-        outcome = await asyncio.shield(adopting)
-        if isinstance(outcome, HoldfastError):
-            raise outcome
-        return outcome
-
-    async def _adopt(self, session_id: str, principal: str | None) -> LiveSession | HoldfastError:
-        """Make this node the session's owner and answer what its last owner left unanswered."""
-        try:
-            now = self.now()
-            session = await self._sessions.adopt(session_id, self.term, late_s=self._late_s, owner=principal)
-            await self._sessions.record_use(session_id, now, timeout=session.timeout)
-            live = self._make(session_id, principal, session.timeout, Handshake(**session.metadata[KEY]), now)
-            for stream in await self._journal.unfinished(session_id):
-                await self._continue(live, stream)
-            await self._places.make(live.place)
-        except (Misused, KeyError, TypeError) as error:
-            _log.debug("no session of this server: %s", error)
-            return NotFound("no session of this server has such an id")
-        except HoldfastError as error:
-            return error
-        self._live[session_id] = live
-        return live
-
-    async def _continue(self, live: LiveSession, stream: OpenStream) -> None:
-        """Go on numbering the GET stream; close any other, since the worker that owed its answer is gone."""
-        opening, next_seq = stream.opening, stream.last_seq + 1
-        if opening.stream == STANDALONE:
-            live.streams[STANDALONE] = Stream(STANDALONE, None, self.term, next_seq)
-            return
-        why = f"the server was restarted while this call ran; {UNANSWERED}"
-        data = error_answer(id_from_json(opening.request), INTERRUPTED, why)
-        final = Entry(opening.stream, self.term, next_seq, Kind.FINAL, self.now(), data)
-        await append_to(self._journal, live.id, self.term, [final])
-
-    def _make(
-        self, session_id: str, principal: str | None, timeout: float | None, handshake: Handshake, used_at: float
-    ) -> LiveSession:
-        place = self._places.of(session_id)
-        live = LiveSession(session_id, principal, timeout, self, place, handshake, used_at)
-        live.upstream = self._upstreams.make(place, on_frame=live.heard, on_lost=live.lost)
-        return live
-
     async def _keep(self, live: LiveSession, answer: bytes) -> bool:
         """Make the session durable if the server agreed to open it."""
         protocol = protocol_of(answer)
@@ -371,6 +347,7 @@ class Host:
         await self._sessions.create(metadata, id=live.id, owner=live.principal, timeout=live.timeout, term=self.term)
         self._live[live.id] = live
         self._count += 1
+        live.upstream.reached(1)
         return True
 
     async def _write(self, live: LiveSession, change: Change, *, durable: bool) -> None:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
-from ..gateway.contract import Exit, Handshake, Upstream
+from ..gateway.contract import Exit, Handshake, Inventory, Upstream
 from ..gateway.rules import UNANSWERED, Change, how_it_ended
-from ..model import Conflict, HoldfastError, Misused, NotFound, Unavailable, redacted
+from ..model import Conflict, HoldfastError, Misused, Moved, NotFound, Unavailable, redacted
 from ..model.jsonrpc import (
     UNAVAILABLE,
     Message,
     RequestId,
     error_answer,
+    id_from_json,
     notification,
     one_line,
     parse_frame,
 )
 from ..runtime import spawn
-from ..stores.contract import Entry, Kind
+from ..stores.contract import Entry, Kind, OpenStream
 from .calls import CANCELLED, Call, Calls
-from .held import Held
+from .held import Held, Waiting
 from .questions import Questions
 from .rules import PRIMED_SINCE, route
-from .sse import EventId, session_tag, unnumbered
+from .sse import RETRY, EventId, session_tag, unnumbered
 from .streams import Journaler, Outlet, Stream
 
 _log = logging.getLogger(__name__)
@@ -77,9 +79,11 @@ class LiveSession:
         self.calls = Calls(self, owner.request_timeout_s)
         self.streams: dict[str, Stream] = {}
         self._held = Held()
-        self._questions = Questions(owner.term)
+        self._questions = Questions(self._let_go)
         self._owner = owner
         self._streams_opened = 0
+        self._delivering = 0
+        self._told_before: set[int] = set()
 
     @property
     def in_use(self) -> bool:
@@ -89,6 +93,50 @@ class LiveSession:
     def is_expired(self, now: float) -> bool:
         """Return whether nobody has used it for its timeout."""
         return self.timeout is not None and now - self.used_at >= self.timeout and not self.in_use
+
+    # -- from one server to the next
+
+    def take_over(
+        self, inventory: Inventory | None, unfinished: Iterable[OpenStream], told: set[int]
+    ) -> list[OpenStream]:
+        """Go on where the server before this one was; return the streams whose answer nobody will give.
+
+        `told` are the numbers of the frames, among those that come again, which are journaled already.
+        """
+        self._told_before = told
+        waiting: dict[RequestId, OpenStream] = {}
+        for stream in unfinished:
+            if stream.opening.stream == STANDALONE:
+                self._go_on(stream, None)
+            else:
+                waiting[id_from_json(stream.opening.request)] = stream
+        for call in self.calls.take_over(() if inventory is None else inventory.calls):
+            assert call.message.id is not None
+            if (open_stream := waiting.pop(call.message.id, None)) is not None:
+                call.stream = self._go_on(open_stream, call.message.id)
+        return list(waiting.values())
+
+    def _go_on(self, stream: OpenStream, request_id: RequestId | None) -> Stream:
+        name = stream.opening.stream
+        self.streams[name] = found = Stream(name, request_id, self._owner.term, stream.last_seq + 1)
+        return found
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether nobody waits here for something that the next server could not give."""
+        return not self._delivering and all(call.stream is not None for call in self.calls.in_flight.values())
+
+    def stream_all(self) -> None:
+        """Turn the answer of every call into a stream that may be one: then it can be had at the next server."""
+        if self.handshake.protocol >= PRIMED_SINCE:
+            for call in list(self.calls.in_flight.values()):
+                self.open_stream(call)
+
+    def leave(self, why: str) -> None:
+        """Serve the session no more, the next server goes on; who waits for an answer in one piece is told why not."""
+        self.calls.interrupt([call for call in self.calls.in_flight.values() if call.stream is None], why)
+        self.upstream.release()
+        self.close_streams(RETRY)
 
     # -- its streams
 
@@ -137,29 +185,35 @@ class LiveSession:
         stream.attach(outlet)
         if stream.next_seq == 0:
             self._emit(stream, Kind.OPENING)
-        for frame in self._held.release():
-            self._emit(stream, Kind.MESSAGE, frame)
+        for waiting in self._held.release():
+            self._emit(stream, Kind.MESSAGE, waiting.frame, waiting.number, open_ended=waiting.asked_id is not None)
         return stream
 
     def close_streams(self, last_words: bytes) -> None:
         """End every connection after `last_words`; a client resumes wherever the session is served next."""
         for stream in list(self.streams.values()):
-            if stream.outlet is not None:
-                stream.outlet.close(last_words)
-                stream.outlet = None
+            self._close_stream(stream, last_words)
+
+    def _close_stream(self, stream: Stream, last_words: bytes) -> None:
+        if stream.outlet is not None:
+            stream.outlet.close(last_words)
+            stream.outlet = None
 
     # -- what the client says
 
     async def answer(self, message: Message, body: bytes) -> None:
         """Pass the client's answer to a question of the server; drop it when nobody waits for it any more."""
-        answer = self._questions.answered(message, body)
-        if answer is None:
+        found = self._questions.answered(message, body)
+        if found is None:
             _log.info("session %s: dropped an answer to a question nobody asks any more", redacted(self.id))
             return
+        answer, number = found
         try:
-            await self.upstream.deliver(one_line(answer), first=True)
+            await self._deliver(one_line(answer), first=True)
         except Unavailable as error:
             _log.info("session %s: whoever asked has ended before the answer came: %s", redacted(self.id), error)
+        else:
+            self._let_go(number)
 
     async def notify(self, message: Message, body: bytes) -> None:
         """Pass on a notification; return once the keeper has it.
@@ -167,14 +221,21 @@ class LiveSession:
         Raises:
             Unavailable: No server runs, or it ended before.
         """
-        await self.upstream.deliver(one_line(body))
+        await self._deliver(one_line(body))
         if message.method == CANCELLED and message.params is not None:
             self.calls.cancelled(message.params.request_id)
 
+    async def _deliver(self, frame: bytes, *, first: bool = False) -> None:
+        self._delivering += 1
+        try:
+            await self.upstream.deliver(frame, first=first)
+        finally:
+            self._delivering -= 1
+
     # -- what the server says
 
-    def heard(self, frame: bytes) -> None:
-        """Send one message of the server to the stream it belongs to."""
+    def heard(self, frame: bytes, number: int) -> None:
+        """Send one message of the server to the stream it belongs to; `number` is its own at the keeper."""
         try:
             message = parse_frame(frame)
         except Misused as error:
@@ -183,12 +244,15 @@ class LiveSession:
                 redacted(self.id),
                 error,
             )
+            self._let_go(number)
             return
         frame = one_line(frame)
         if message.method is None:
-            self.calls.answered(message, frame)
+            self.calls.answered(message, frame, number)
+        elif number in self._told_before:
+            self._recall(message, frame, number)
         else:
-            self._said(message, frame)
+            self._said(message, frame, number)
 
     def lost(self, ended: Exit) -> None:
         """Record that the server ended by itself, then answer everything that was in flight."""
@@ -202,14 +266,15 @@ class LiveSession:
         """Write what a new worker must be told."""
         await self._owner.remember(self, change)
 
-    def finished(self, call: Call, frame: bytes) -> None:
+    def finished(self, call: Call, frame: bytes, number: int) -> None:
         """Hand on the answer of a call: to its waiter, or to the journal of its stream."""
         self.used_at = self._owner.now()
         if call.stream is not None:
-            self._emit(call.stream, Kind.FINAL, frame)
+            self._emit(call.stream, Kind.FINAL, frame, number, call.number)
         else:
             call.tell(frame)
             del call.waiter  # whoever still has the call must not keep its answer
+            self.upstream.done(number, call.number)
 
     # -- helpers
 
@@ -230,16 +295,31 @@ class LiveSession:
             await self._owner.count_crash(self, ended)
         finally:
             self.calls.interrupt(calls, f"{how_it_ended(ended)}; {UNANSWERED}")
+            self._let_go(ended.number)
 
-    def _said(self, message: Message, frame: bytes) -> None:
+    def _let_go(self, number: int) -> None:
+        """Let the keeper forget a frame."""
+        self.upstream.done(number)
+
+    def _recall(self, message: Message, frame: bytes, number: int) -> None:
+        """Take note of a message that the server before this one has journaled: what it asked is still open."""
+        if message.id is not None:
+            self._questions.ask(message.id, frame, number)
+            return
+        if message.method == CANCELLED:
+            self._questions.withdraw(None if message.params is None else message.params.request_id, frame)
+        self._let_go(number)
+
+    def _said(self, message: Message, frame: bytes, number: int) -> None:
         method, params = message.method or "", message.params
         seen: bytes | None = frame
         if message.id is not None:
-            seen = self._questions.ask(message.id, frame)
+            seen = self._questions.ask(message.id, frame, number)
         elif method == CANCELLED:
             seen = self._questions.withdraw(None if params is None else params.request_id, frame)
         if seen is None:
             self._refuse_question(message.id, "too many questions wait for an answer")
+            self._let_go(number)
             return
         frame = seen
         token = params.progress_token if params is not None else None
@@ -248,36 +328,50 @@ class LiveSession:
         target = route(method, token, self.calls.by_token, self.calls.in_flight.values(), listening)
         if target == "standalone" or not target.may_stream:
             if standalone is not None:
-                self._emit(standalone, Kind.MESSAGE, frame)
+                self._emit(standalone, Kind.MESSAGE, frame, number, open_ended=message.id is not None)
             else:
-                self._hold(message, frame)
+                self._hold(Waiting(frame, message.id, number))
             return
         self.open_stream(target)
         if target.stream is not None:
-            self._emit(target.stream, Kind.MESSAGE, frame)
+            self._emit(target.stream, Kind.MESSAGE, frame, number, open_ended=message.id is not None)
 
-    def _hold(self, message: Message, frame: bytes) -> None:
-        for asked_id in self._held.add(frame, message.id):
-            self._questions.drop(asked_id)
-            self._refuse_question(asked_id, "nobody listens, and more is held for whoever will than may be")
+    def _hold(self, waiting: Waiting) -> None:
+        for _, asked_id, number in self._held.add(waiting):
+            if asked_id is None:
+                self._let_go(number)
+            else:
+                self._questions.drop(asked_id)
+                self._refuse_question(asked_id, "nobody listens, and more is held for whoever will than may be")
 
     def _refuse_question(self, asked_id: RequestId | None, why: str) -> None:
         if asked_id is not None:
             self.upstream.send(error_answer(asked_id, UNAVAILABLE, why), first=True)
 
-    def _emit(self, stream: Stream, kind: Kind, data: bytes = b"") -> None:
+    def _emit(
+        self, stream: Stream, kind: Kind, data: bytes = b"", number: int = 0, call: int = 0, *, open_ended: bool = False
+    ) -> None:
+        """Journal a message, then send it and let the keeper forget it and its call, unless its end is still open."""
         owner = self._owner
-        entry = stream.next_entry(kind, owner.term, owner.now(), data)
+        entry = stream.next_entry(kind, owner.term, owner.now(), data, number)
         if self.ended:  # its journal is gone; whoever still listens is told all the same
             self._publish_unjournaled(stream, entry, data)
             self._close_after(stream, entry)
             return
-        owner.journaler.write(self.id, owner.term, entry, lambda entry, error: self._journaled(stream, entry, error))
+
+        def journaled(entry: Entry, error: HoldfastError | None) -> None:
+            self._journaled(stream, entry, error)
+            if (number or call) and not (open_ended or isinstance(error, Moved)):
+                self.upstream.done(number, call)
+
+        owner.journaler.write(self.id, owner.term, entry, journaled)
 
     def _journaled(self, stream: Stream, entry: Entry, error: HoldfastError | None) -> None:
         if error is None:
             if entry.data or self.handshake.protocol >= PRIMED_SINCE:
                 stream.publish(self.tag, entry)
+        elif isinstance(error, Moved):  # the next server has it: whoever listens goes on there
+            self._close_stream(stream, RETRY)
         elif self.ending and isinstance(error, NotFound):  # the journal went with the session
             self._publish_unjournaled(stream, entry, entry.data)
         else:

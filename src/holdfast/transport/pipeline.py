@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
+from ..gateway.rules import note_of
 from ..identity.contract import Authenticator
 from ..model import HoldfastError, Misused, NotFound, Refused, Unavailable
 from ..model.jsonrpc import INTERNAL_ERROR, Message, error_answer, one_line
@@ -169,20 +170,21 @@ class Edge:
         call = live.calls.begin(message, body)
         waiter = call.waiter
         self._bound_wait(live, call)
-        self._send(live, [call], message, body)
+        try:
+            self._send(live, call, message, body)
+        except HoldfastError:
+            live.calls.give_up([call])
+            raise
         answer = await waiter
         if isinstance(answer, Stream):
             await self._carry(exchange, live, answer)
         else:
             await exchange.answer(200, None, answer)
 
-    def _send(self, live: LiveSession, calls: list[Call], message: Message, body: bytes) -> None:
-        """Pass a request on; when it cannot be, none of `calls` waits for its answer any more."""
-        try:
-            live.upstream.send(one_line(body), first=message.method == PING)
-        except HoldfastError:
-            live.calls.give_up(calls)
-            raise
+    def _send(self, live: LiveSession, call: Call, message: Message, body: bytes) -> None:
+        """Pass a request on."""
+        frame = one_line(body)
+        live.upstream.send(frame, first=message.method == PING, call=call.number, note=note_of(message, frame))
 
     async def _ready_for(self, live: LiveSession, *messages: Message) -> None:
         if any(message.method == "initialize" for message in messages):
@@ -227,6 +229,9 @@ class Edge:
         await self._ready_for(live, message)
         if message.method == "notifications/initialized":
             await self._host.initialized(live)
+            await live.notify(message, body)
+            live.upstream.reached(2)
+            return
         await live.notify(message, body)
 
     async def _batch(self, exchange: Exchange, body: bytes) -> None:
@@ -246,10 +251,11 @@ class Edge:
         waiters = [call.waiter for call in calls]
         for call in calls:
             live.calls.answer_whole(call)
+        begun = iter(calls)
         try:
             for message, part in messages:
                 if message.is_request:
-                    self._send(live, calls, message, part)
+                    self._send(live, next(begun), message, part)
                 else:
                     await self._tell(live, message, part)
         except HoldfastError as error:

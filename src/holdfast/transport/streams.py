@@ -112,10 +112,10 @@ class Stream:
         if self.outlet is outlet:
             self.outlet = None
 
-    def next_entry(self, kind: Kind, term: int, at: float, data: bytes = b"") -> Entry:
-        """Number the next message of this stream."""
+    def next_entry(self, kind: Kind, term: int, at: float, data: bytes = b"", origin: int = 0) -> Entry:
+        """Number the next message of this stream; `origin` is the number of the server's frame it came in."""
         request = id_json(self.request_id) if kind is Kind.OPENING and self.request_id is not None else b""
-        entry = Entry(self.name, term, self.next_seq, kind, at, data, request)
+        entry = Entry(self.name, term, self.next_seq, kind, at, data, request, origin)
         self.next_seq += 1
         return entry
 

@@ -1,0 +1,99 @@
+"""One connection to the keeper's socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from .loop import READ, Loop
+from .outbox import Outbox
+from .wire import Splitter
+
+CHUNK_BYTES: Final = 64 * 1024  # more would come from mmap(2) and go back to it, at every read
+
+Message = tuple[int, int, bytes, int]
+
+
+class Connection:
+    """Hands what is said on a socket to `heard`, a few messages at a time, until either side ends it.
+
+    `heard` may raise what a message that makes no sense raises: the connection ends, and `broken` is told why before.
+    `ended` is called once, at the end. `descriptors` are those that came with the first message.
+    """
+
+    def __init__(self, end: socket.socket, loop: Loop) -> None:
+        end.setblocking(False)
+        self.socket = end
+        self.descriptors: list[int] = []
+        self._fd = fd = end.fileno()
+        self.outbox = Outbox(fd, loop)
+        self.heard: Callable[[list[Message]], None] = _pass_over
+        self.broken: Callable[[str], None] = _pass_over
+        self.ended: Callable[[], None] = _do_nothing
+        self._loop = loop
+        self._greeting = True
+        self._splitter = Splitter()
+        loop.watch(fd, READ, lambda _: self._read())
+
+    def _read(self) -> None:
+        try:
+            chunk = self._read_greeting() if self._greeting else os.read(self._fd, CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        if chunk:
+            self._feed(chunk)
+        else:
+            self.end()
+
+    def _read_greeting(self) -> bytes:
+        """Read, with the descriptor that may come with the first message."""
+        chunk, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        self.descriptors += descriptors
+        return chunk
+
+    def greeted(self) -> None:
+        """Take no descriptor any more."""
+        self._greeting = False
+        descriptors, self.descriptors = self.descriptors, []
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def leave_to_another(self) -> socket.socket:
+        """Have nothing more to do with the socket, and return it."""
+        self._loop.forget(self._fd)
+        self.outbox.close()
+        return self.socket
+
+    def _feed(self, chunk: bytes) -> None:
+        try:
+            self.heard(self._splitter.feed(chunk))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self.broken(f"the keeper does not understand what was said: {error!r}")
+            self.end()
+
+    def end(self) -> None:
+        """Send what the socket takes at once, and close it; nothing happens when that was done."""
+        if not self.outbox.closed:
+            self.outbox.flush()
+            self._loop.forget(self._fd)
+            self.outbox.close()
+            self.greeted()
+            self.socket.close()
+            self.ended()
+
+    @property
+    def up(self) -> bool:
+        """Whether neither side has ended it."""
+        return not self.outbox.closed
+
+
+def _pass_over(_: object) -> None:
+    """Be told something that concerns nobody."""
+
+
+def _do_nothing() -> None:
+    """Be called when nobody minds."""
