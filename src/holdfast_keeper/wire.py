@@ -70,6 +70,12 @@ ATTACHED: Final = 22
 """
 ABSENT: Final = 23  # no worker has this label
 ORPHAN: Final = 24  # worker 0, JSON {"label"}: this worker has no server; told to the newest one, also when it connects
+# Doors, by which one server takes the place of another. With HELLO a door says {"address"} of the listener it wants, or
+# None, and the keeper {"listener": whether it is attached, "serving": [pids]}.
+SERVING: Final = 40
+"""From the new server: JSON {"term", "address"}; attached are its listener, and the channel for the old one."""
+LEAVE: Final = 41  # to the old server, with the channel through which it sends its connections
+LEAVING: Final = 42  # its answer, JSON {"within_s"}: by then it is gone
 
 
 class WireError(ValueError):
