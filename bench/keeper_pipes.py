@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 from holdfast import wiring
 from holdfast.cli.main import main
-from holdfast.gateway.contract import Exit
+from holdfast.gateway.contract import Exit, Hear
 from holdfast.gateway.keeper import KeeperSettings
 from holdfast.model import Unavailable
 
@@ -30,8 +30,9 @@ QUEUE_BYTES_MAX: Final = 2**20
 class PipeWorker(asyncio.SubprocessProtocol):
     """One MCP server whose pipes are read and written by this process."""
 
-    def __init__(self, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]) -> None:
+    def __init__(self, on_frame: Hear, on_exit: Callable[[Exit], None]) -> None:
         self._on_frame = on_frame
+        self._number = 0
         self._on_exit = on_exit
         self._part = b""
         self._process: asyncio.SubprocessTransport | None = None
@@ -54,7 +55,8 @@ class PipeWorker(asyncio.SubprocessProtocol):
             return
         *lines, self._part = (self._part + data if self._part else data).split(b"\n")
         for line in lines:
-            self._on_frame(line)
+            self._number += 1
+            self._on_frame(line, self._number)
 
     def connection_lost(self, exc: Exception | None) -> None:
         assert self._process is not None
@@ -62,13 +64,25 @@ class PipeWorker(asyncio.SubprocessProtocol):
         self._ended.set()
         self._on_exit(Exit(code if code >= 0 else None, -code if code < 0 else None, f"it ended with {code}"))
 
-    def send(self, frame: bytes, *, first: bool = False) -> None:
+    def go(self) -> None:
+        """See `Worker.go`; whoever is that quick is heard before."""
+
+    def send(self, frame: bytes, *, first: bool = False, call: int = 0, note: bytes = b"") -> None:
         """See `Worker.send`."""
         self._stdin.write(frame + b"\n")
 
     async def deliver(self, frame: bytes, *, first: bool = False) -> None:
         """See `Worker.deliver`; here it only gets as far as the pipe."""
         self.send(frame)
+
+    def done(self, frame: int, call: int = 0) -> None:
+        """Nothing was kept."""
+
+    def reached(self, stage: int) -> None:
+        """There is no next server."""
+
+    def release(self) -> None:
+        """There is no next server."""
 
     async def stop(self, *, grace_s: float) -> None:
         """See `Worker.stop`."""
@@ -93,7 +107,7 @@ class PipeWorkers:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, settings: KeeperSettings, data_dir: Path) -> AsyncIterator[PipeWorkers]:
+    async def open(cls, settings: KeeperSettings, data_dir: Path, term: int) -> AsyncIterator[PipeWorkers]:
         """Give them; at the end all are stopped."""
         workers = cls(settings)
         try:
@@ -110,9 +124,18 @@ class PipeWorkers:
     def resume(self) -> None:
         """Not done here."""
 
-    async def spawn(
-        self, place: Path, *, on_frame: Callable[[bytes], None], on_exit: Callable[[Exit], None]
-    ) -> PipeWorker:
+    async def attach(self, label: str, *, on_frame: Hear, on_exit: Callable[[Exit], None]) -> None:
+        """No worker outlived an earlier server."""
+
+    async def clear(self, label: str) -> None:
+        """No worker outlived an earlier server."""
+
+    async def orphan(self) -> str:
+        """See `Workers.orphan`; there is none."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def spawn(self, label: str, place: Path, *, on_frame: Hear, on_exit: Callable[[Exit], None]) -> PipeWorker:
         """See `Workers.spawn`."""
 
         def ended(how: Exit) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from . import wire
 from .connection import Connection, Message
 from .crew import Crew
+from .doors import Doors
 from .lock import Lock
 from .loop import READ, Loop
 from .server import Server
@@ -43,6 +44,7 @@ class Keeper:
         self._lock = Lock(directory, token)
         self._loop = Loop()
         self._crew = Crew(self._lock, token, self._loop, files_max)
+        self._doors = Doors(self._loop, self._cut_off)
         self._listener: socket.socket | None = None
         self._visitors: list[Connection] = []
         self._servers: list[Server] = []
@@ -64,6 +66,9 @@ class Keeper:
             for server in tuple(self._servers):
                 if not server.outbox.flush():
                     server.connection.end()
+            for visitor in tuple(self._visitors):  # a status may be more than a socket takes at once
+                if not visitor.outbox.flush():
+                    visitor.end()
         self._close()
 
     def _read_wakeup(self) -> None:
@@ -128,6 +133,10 @@ class Keeper:
             _refuse(connection, said)
             return
         role = fields["role"]
+        if role == "door":
+            self._visitors.remove(connection)
+            self._doors.add(connection.leave_to_another(), fields)
+            return
         connection.greeted()
         if role == "server":
             self._greet_server(connection, int(fields["term"]), int(fields["pid"]))
@@ -164,6 +173,12 @@ class Keeper:
         self._claims = {worker: claim for worker, claim in self._claims.items() if claim[0] is not server}
         server.ended()
 
+    def _cut_off(self, term: int) -> None:
+        """End the connections of every server up to this term: a newer one has taken its place."""
+        for server in tuple(self._servers):
+            if server.term <= term:
+                server.connection.end()
+
     def claim(self, worker: Worker, server: Server, number: int) -> None:
         """Give a worker to a server, as soon as the one it belongs to lets go of it."""
         before = self._claims.pop(worker, None)
@@ -190,7 +205,7 @@ class Keeper:
     # --- operators
 
     def _answer(self, connection: Connection, fields: dict[str, Any]) -> None:
-        """Do what an operator asks."""
+        """Do what an operator asks; who asked for the status ends the connection, and has to within `HELLO_S_MAX`."""
         using = ", ".join(str(server.pid) for server in self._servers)
         if fields["asks"] == "stop" and using:
             _refuse(connection, f"a server (pid {using}) uses it; stop that first")
@@ -202,8 +217,6 @@ class Keeper:
             connection.ended = _do_nothing
             self._crew.stop_all(float(fields["grace_s"]))
             connection.outbox.flush()
-        else:
-            connection.end()
 
     def _status(self) -> dict[str, Any]:
         return {

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.gateway.keeper_socket import SOCKET, connect_to_keeper
+from holdfast.gateway.keeper_socket import connect_to_keeper
 from holdfast.model import Misused
+from holdfast_keeper.wire import SOCKET
 
 LISTENING = """
 import os, socket, sys

@@ -78,11 +78,10 @@ class Operator:
             Misused, Conflict, Unavailable: See `keeper`.
         """
         hello = {"versions": VERSIONS, "role": "operator", "asks": asks, "grace_s": GRACE_S}
-        payload = msgspec.json.encode(hello)
         self._until = self._clock.now() + ANSWERS_WITHIN_S
         self._connection.settimeout(ANSWERS_WITHIN_S)
         try:
-            self._connection.sendall(wire.HEADER.pack(len(payload), wire.HELLO, 0, 0) + payload)
+            self._connection.sendall(wire.message(wire.HELLO, 0, msgspec.json.encode(hello)))
         except OSError as error:
             raise self._gone() from error
         answer = self._heard()

@@ -8,9 +8,10 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from holdfast_keeper.wire import SOCKET
+
 from ..model.errors import Misused, Unavailable
 
-SOCKET: Final = "keeper.sock"
 CONNECTS_WITHIN_S: Final = 5
 _CREDENTIALS: Final = struct.Struct("iII")
 _TIMEVAL: Final = struct.Struct("ll")
