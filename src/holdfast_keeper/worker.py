@@ -72,7 +72,7 @@ class Worker:
         self._inbox = Inbox(child.stdin)
         self._log = ErrorLog(f"{order.place}/stderr.log")
         self._open = {child.stdin, child.stdout, child.stderr}
-        self._flowing = self._full = self._held_up = False
+        self._flowing = self._full = self._held_up = self._stalled = False
         self._exit_number = 0
         self._stdin_awaited = False
         self._why = ""
@@ -103,8 +103,9 @@ class Worker:
 
     def let_go(self) -> None:
         """Belong to nobody; what is not acknowledged is for the next owner."""
-        self.owner, self._flowing = None, False
+        self.owner, self._flowing, self._stalled = None, False, False
         self.backlog.rewind()
+        self._resume_if_room()
 
     def done(self, frame: int, call: int) -> None:
         """Forget a frame that the owner has seen to, and a call that has its answer; 0 stands for neither."""
@@ -113,8 +114,10 @@ class Worker:
         if frame:
             self.backlog.done(frame)
             self.over = self.over or frame == self._exit_number
-            if self._held_up and not self.backlog.full:
-                self._resume()
+            if self._stalled:
+                self._catch_up()
+            else:
+                self._resume_if_room()
 
     def inventory(self) -> dict[str, object]:
         """Return what its next owner must know, as ATTACHED tells it."""
@@ -181,6 +184,10 @@ class Worker:
         if not self.backlog.full and self.owner is not None:
             self.owner.outbox.when_clear(self._resume)
 
+    def _resume_if_room(self) -> None:
+        if self._held_up and not self.backlog.full:
+            self._resume()
+
     def _resume(self) -> None:
         if self._held_up:
             self._held_up = False
@@ -197,17 +204,20 @@ class Worker:
             self.backlog.keep(frames)
 
     def _catch_up(self) -> None:
-        """Send the owner what was kept, as fast as it takes it."""
-        owner = self.owner
+        """Send the owner what was kept, as fast as it takes it and acknowledges it."""
+        owner, self._stalled = self.owner, False
         while owner is not None and self._flowing and not self.backlog.caught_up:
             if owner.outbox.congested:
                 owner.outbox.when_clear(self._catch_up)
                 return
-            for number, frame in self.backlog.unsent(CHUNK_BYTES):
+            batch = self.backlog.unsent(CHUNK_BYTES)
+            for number, frame in batch:
                 kind = wire.EXITED if number == self._exit_number else wire.FRAME
                 owner.outbox.add(kind, self.number, frame, number)
-        if self._held_up and not self.backlog.full:
-            self._resume()
+            if not batch:
+                self._stalled = not self.backlog.caught_up
+                break
+        self._resume_if_room()
 
     def _take_stdout(self) -> bool:
         """Forward one chunk; return whether there may be more at once."""
