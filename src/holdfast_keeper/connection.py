@@ -66,6 +66,7 @@ class Connection:
         """Have nothing more to do with the socket, and return it."""
         self._loop.forget(self._fd)
         self.outbox.close()
+        self.greeted()
         return self.socket
 
     def _feed(self, chunk: bytes) -> None:

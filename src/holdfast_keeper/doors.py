@@ -33,11 +33,9 @@ class Doors:
         self._cut_off = cut_off
         self._doors: list[_Door] = []
 
-    def add(self, end: socket.socket, hello: dict[str, Any], descriptors: list[int]) -> None:
-        """Answer the HELLO of a door and hear it from now on; `end` does not block, no descriptors are expected."""
-        for descriptor in descriptors:
-            os.close(descriptor)
-        door = _Door(end)
+    def add(self, end: socket.socket, hello: dict[str, Any]) -> None:
+        """Answer the HELLO of a door and hear it from now on; `end` does not block."""
+        door = _Door(end, hello.get("pid"))
         self._doors.append(door)
         self._loop.watch(end.fileno(), READ, lambda _: self._read(door))
         if len(self._doors) > DOORS_MAX:
@@ -48,7 +46,6 @@ class Doors:
         found = [one for one in self._doors if one.listener is not None and one.address == wanted]
         given = [one.listener for one in found[-1:] if one.listener is not None]
         serving = [one.pid for one in self._doors if one.serves and not one.asked]
-        door.pid = int(hello["pid"])
         if not door.say(wire.HELLO, _hello(listener=bool(given), serving=serving), given):
             self._end(door)
 
@@ -109,9 +106,10 @@ class Doors:
 class _Door:
     """One server's connection; `asked` to leave, it says whether it `leaves`."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, pid: object) -> None:
         self.end = end
-        self.pid = self.term = 0
+        self.pid = pid
+        self.term = 0
         self.address: str | None = None
         self.listener: int | None = None
         self.asked = self.leaves = False
@@ -138,9 +136,9 @@ class _Door:
             OSError: Nothing more comes; or nothing now, when it is a BlockingIOError.
             WireError: It makes no sense.
         """
-        chunk, descriptors, _, _ = socket.recv_fds(self.end, READ_BYTES, GIVEN_MAX, socket.MSG_CMSG_CLOEXEC)
+        chunk, descriptors, flags, _ = socket.recv_fds(self.end, READ_BYTES, GIVEN_MAX, socket.MSG_CMSG_CLOEXEC)
         self._given += descriptors
-        if len(self._given) > GIVEN_MAX:
+        if len(self._given) > GIVEN_MAX or flags & socket.MSG_CTRUNC:
             raise wire.WireError("more descriptors than a door has to give")
         if not chunk:
             raise ConnectionResetError("the server ended")
