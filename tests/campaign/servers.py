@@ -80,10 +80,11 @@ class Servers(Served):
 
 @contextmanager
 def servers(data: Path, *options: str) -> Iterator[Servers]:
-    """Serve the probe from `data`; at the end all servers are killed."""
+    """Serve the probe from `data`; at the end all servers are killed, and the keeper with its workers."""
     these = Servers(data, options)
     try:
         these.start()
         yield these
     finally:
         these.kill_all()
+        these.kill_keepers()

@@ -115,8 +115,10 @@ def a_message_is_not_lost(log: SessionLog, found: Found) -> Iterator[str]:
         return
     told = _told(found)
     for call in (call for call in log.calls if call.is_done and call.tells is not None):
+        # What waits for a client to listen waits in the server alone once the worker that said it has crashed.
+        waits = call.tool == "changed" and found.calls_taken[call.id].pid in found.crashed
         is_seen = (call.tool == "changed" and opening == 0) or call.tool in ("log", "ask")
-        if is_seen and not told[call.tells or ""]:
+        if is_seen and not waits and not told[call.tells or ""]:
             yield f"{call.tells!r}, which {call.tool} {call.id!r} made known, on some stream; it is on none"
 
 
@@ -191,7 +193,9 @@ def _belongs(message: dict[str, Any], log: SessionLog, found: Found, stream: str
     if method == "notifications/cancelled":  # the process whose question it was has ended
         return len(found.lives) > 1 and any(call.tool == "ask" for call in log.calls)
     if method == "notifications/progress":
-        return bool(params["progressToken"] == f"{log.token}/{str(number).removeprefix('r')}")
+        lost = {f"{log.token}/{str(call.id).removeprefix('r')}" for call in log.calls if call.is_lost}
+        is_its_own = params["progressToken"] == f"{log.token}/{str(number).removeprefix('r')}"
+        return is_its_own or (stream == STANDALONE and params["progressToken"] in lost)
     if method == LIST_CHANGED:
         return stream == STANDALONE and (_text_of(message) or log.token).startswith(log.token)
     if method is not None:
