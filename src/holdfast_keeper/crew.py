@@ -131,8 +131,8 @@ class Crew:
         """End every worker; nobody will be there to hear of the ends of those that have no server."""
         for worker in tuple(self.by_label.values()):
             worker.end("it was stopped", grace_s / 2, grace_s)
+            worker.keep_s = 0.0
             if worker.owner is None:
-                worker.keep_s = 0.0
                 self._alone[worker] = time.monotonic() + grace_s
         self._watch_the_alone()
 

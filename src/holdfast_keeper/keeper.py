@@ -186,8 +186,16 @@ class Keeper:
             before[0].outbox.add(wire.ABSENT, before[1])
         if worker.owner is None:
             server.give(worker, number)
+        elif worker.owner is server:  # it has ended, and its server wants another one
+            server.outbox.add(wire.ABSENT, number)
         else:
             self._claims[worker] = server, number
+
+    def gone(self, worker: Worker) -> None:
+        """Tell who claimed a worker that nothing is left of it."""
+        claim = self._claims.pop(worker, None)
+        if claim is not None:
+            claim[0].outbox.add(wire.ABSENT, claim[1])
 
     def free(self, worker: Worker) -> None:
         """Give a worker that was let go to whoever claimed it, or tell the newest server of it."""

@@ -26,6 +26,10 @@ class Others(Protocol):
         """Give a worker that was let go to whoever waits for it."""
         ...
 
+    def gone(self, worker: Worker) -> None:
+        """Tell whoever waits for a worker that nothing is left of it."""
+        ...
+
 
 class Server:
     """The keeper's end of the connection to one server."""
@@ -96,6 +100,7 @@ class Server:
                 if worker.over:
                     del self._workers[number]
                     self._crew.forget(worker)
+                    self._others.gone(worker)
 
     def _obey(self, kind: int, number: int, n: int, fields: dict[str, Any]) -> None:
         worker = self._own(number)

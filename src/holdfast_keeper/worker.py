@@ -127,7 +127,15 @@ class Worker:
             for call, (note, since) in self.calls.items()
         ]
         first, last = self.backlog.first, self.backlog.last
-        return {"pid": self.pid, "stage": self.stage, "full": self._full, "first": first, "last": last, "calls": calls}
+        return {
+            "pid": self.pid,
+            "stage": self.stage,
+            "ended": self.left,
+            "full": self._full,
+            "first": first,
+            "last": last,
+            "calls": calls,
+        }
 
     # --- frames to it
 

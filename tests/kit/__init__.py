@@ -5,7 +5,7 @@ from .loop import LoopWatch
 from .machine import free_port, require
 from .node import CONFORMANCE, INSPECTOR, node
 from .processes import TEST_RUN_VARIABLE, Process, leftovers, wait_gone
-from .served import ECHO, PROBE, ROOT, Served, serving
+from .served import ECHO, PROBE, ROOT, Served, keeper_of, serving
 from .waiting import eventually, eventually_async
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "eventually",
     "eventually_async",
     "free_port",
+    "keeper_of",
     "leftovers",
     "node",
     "require",

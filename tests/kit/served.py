@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from holdfast_keeper import wire
 
 from .client import McpClient
 from .machine import free_port
+from .waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 ECHO: Final = (sys.executable, str(ROOT / "bench" / "echo_stdio.py"))
@@ -72,6 +75,13 @@ class Served:
         self.process.kill()
         self._reap()
 
+    def kill_all(self) -> None:
+        """End the server and its keeper, so that no worker is left, as the end of the machine would."""
+        pid = keeper_of(self.data)
+        self.kill()
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: connect_to_keeper(self.data) is None)
+
     def terminate(self) -> int:
         """Ask the server to stop and return its exit code."""
         assert self.process is not None
@@ -99,6 +109,15 @@ def serving(
         if served.process is not None and served.process.poll() is None:
             served.kill()
         end_keeper(data)
+
+
+def keeper_of(data: Path) -> int:
+    """Return the process id of the keeper that serves a data directory."""
+    connection = connect_to_keeper(data)
+    assert connection is not None
+    with connection:
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(pid)
 
 
 def end_keeper(data: Path) -> None:

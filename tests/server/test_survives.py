@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from holdfast.stores.sqlite import SqliteStore
-from tests.kit import PROBE, McpClient, Served, eventually, serving
+from tests.kit import PROBE, McpClient, Served, eventually, keeper_of, serving
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def call_params(tool: str, token: str | None = None, **arguments: Any) -> dict[s
     return params | ({"_meta": {"progressToken": token}} if token else {})
 
 
-def test_a_session_answers_after_the_server_was_killed(served: Served) -> None:
+def test_a_session_answers_after_the_server_and_its_keeper_were_killed(served: Served) -> None:
     """The handshake is replayed, the log level and the subscriptions with it; nobody initializes again."""
     client = served.opened()
     client.request("logging/setLevel", {"level": "warning"})
@@ -45,7 +45,7 @@ def test_a_session_answers_after_the_server_was_killed(served: Served) -> None:
     client.request("resources/unsubscribe", {"uri": "file:///a"})
     client.call("write", name="note", text="kept")
     place = client.call("where")
-    served.kill()
+    served.kill_all()
     served.start()
     heard = json.loads(client.call("heard"))
     assert heard == [
@@ -62,7 +62,7 @@ def test_a_session_answers_after_the_server_was_killed(served: Served) -> None:
 def test_a_worker_is_respawned_once_however_many_requests_race(served: Served) -> None:
     client = served.opened()
     before = client.call("pid")
-    served.kill()
+    served.kill_all()
     served.start()
     pids = []
 
@@ -80,13 +80,13 @@ def test_a_worker_is_respawned_once_however_many_requests_race(served: Served) -
     assert len({before, *pids}) == 2
 
 
-def test_a_stream_resumes_after_the_server_was_killed_and_says_what_was_interrupted(served: Served) -> None:
+def test_a_stream_resumes_after_server_and_keeper_were_killed_and_says_what_was_interrupted(served: Served) -> None:
     client = served.opened()
     params = call_params("progress", "t", n=100_000, pause=0.01)
     with client.request("tools/call", params, id="long") as reply:
         events = reply.events()
         seen = [next(events) for _ in range(6)]
-        served.kill()
+        served.kill_all()
         seen += list(events)
     served.start()
     resumed = list(client.get(seen[2].id).events())
@@ -206,7 +206,7 @@ def test_a_session_ends_when_unused_and_takes_its_worker_and_folder_along(tmp_pa
 
 def test_a_server_that_comes_back_speaking_another_version_ends_the_session(served: Served) -> None:
     client = served.opened()
-    served.kill()
+    served.kill_all()
     served.options = ("--env", "PROBE_PROTOCOL=2025-03-26")
     served.start()
     assert client.request("ping").status == 404
@@ -217,7 +217,7 @@ def test_a_worker_that_does_not_start_again_is_an_error_not_a_lost_session(serve
     client = served.opened()
     place = Path(client.call("where"))
     client.call("write", name="fail")
-    served.kill()
+    served.kill_all()
     served.start()
     reply = client.request("ping")
     assert (reply.status, "told to fail" in reply.json()["error"]["message"]) == (503, True)
@@ -226,8 +226,8 @@ def test_a_worker_that_does_not_start_again_is_an_error_not_a_lost_session(serve
     assert client.call("echo", text="back") == "back"
 
 
-def test_what_a_worker_left_behind_ends_with_its_server(served: Served) -> None:
-    """R-ISO-1: never orphaned, even by a double fork, even after kill -9 of the server."""
+def test_what_a_worker_left_behind_ends_with_its_keeper(served: Served) -> None:
+    """R-ISO-1: never orphaned, even by a double fork, even after kill -9 of server and keeper."""
     one, two = served.opened(), served.opened()
     strays = [Path("/proc") / client.call("daemon") for client in (one, two)]
     assert all(stray.exists() for stray in strays)
@@ -235,7 +235,11 @@ def test_what_a_worker_left_behind_ends_with_its_server(served: Served) -> None:
     eventually(lambda: not strays[0].exists())
     assert strays[1].exists()
     served.kill()
-    eventually(lambda: not strays[1].exists())
+    assert strays[1].exists()
+    os.kill(keeper_of(served.data), signal.SIGKILL)
+    served.start()
+    assert two.call("echo", text="a") == "a"
+    assert not strays[1].exists()
 
 
 def test_a_stop_does_not_wait_for_a_worker_that_starts(tmp_path: Path) -> None:

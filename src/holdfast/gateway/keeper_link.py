@@ -160,6 +160,7 @@ class Link(asyncio.Protocol):
     def close(self) -> None:
         """Close our end of the socket; what becomes of the workers, the keeper was told of each."""
         self.why_lost = "the server closed its workers"
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 

@@ -70,6 +70,7 @@ class StdioUpstream:
         self._last: Worker | None = None
         self._serving = False
         self._stage = 0
+        self._dying: asyncio.Future[None] | None = None
         self._stopped = False
         self._how_it_ended = "it has not started yet"
         self._replaying: asyncio.Task[Exception | None] | None = None
@@ -100,6 +101,8 @@ class StdioUpstream:
             await shielded(worker.stop(grace_s=1.0), within_s=10.0)
             return None
         self._stage = inventory.stage
+        if inventory.ended:
+            self._dying = asyncio.get_running_loop().create_future()
         return inventory
 
     def go(self, handshake: Handshake) -> None:
@@ -112,6 +115,8 @@ class StdioUpstream:
         self._worker.go()
 
     async def ready(self, handshake: Handshake) -> None:
+        if self._dying is not None:
+            await asyncio.shield(self._dying)
         if self._serving:
             return
         if self._replaying is None:
@@ -265,6 +270,9 @@ class StdioUpstream:
     def _ended(self, ended: Exit) -> None:
         was_serving, self._serving, self._worker = self._serving, False, None
         self._how_it_ended = how_it_ended(ended)
+        if self._dying is not None:
+            self._dying.set_result(None)
+            self._dying = None
         waiting, self._expected = self._expected, {}
         for answer in waiting.values():
             if not answer.done():

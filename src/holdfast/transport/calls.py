@@ -27,12 +27,16 @@ PASSING_BYTES_MAX: Final = 2**12
 
 
 class Call:
-    """One request in flight: first somebody waits for its answer, later it has a stream. `number` is its own here."""
+    """One request in flight: first somebody waits for its answer, later it has a stream.
+
+    `number` is its own in the session; one that is `inherited` was passed on by an earlier server.
+    """
 
     __slots__ = (
         "cancelled",
         "change",
         "finished",
+        "inherited",
         "may_stream",
         "message",
         "number",
@@ -50,7 +54,7 @@ class Call:
         self.change = change_of(message.method, body) if message.method in REMEMBERED else None
         self.waiter = waiter
         self.may_stream = True
-        self.finished = self.cancelled = False
+        self.finished = self.cancelled = self.inherited = False
         self.stream: Stream | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -156,7 +160,7 @@ class Calls:
             message = parse(body)
             assert message.id is not None
             call = Call(old.call, message, body, asyncio.get_running_loop().create_future())
-            call.may_stream = False
+            call.inherited, call.may_stream = True, False
             self._begun = max(self._begun, old.call)
             self.in_flight[message.id] = call
             if call.token is not None:

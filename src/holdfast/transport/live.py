@@ -113,7 +113,7 @@ class LiveSession:
         for call in self.calls.take_over(() if inventory is None else inventory.calls):
             assert call.message.id is not None
             if (open_stream := waiting.pop(call.message.id, None)) is not None:
-                call.stream = self._go_on(open_stream, call.message.id)
+                call.stream, call.may_stream = self._go_on(open_stream, call.message.id), True
         return list(waiting.values())
 
     def _go_on(self, stream: OpenStream, request_id: RequestId | None) -> Stream:
@@ -325,7 +325,11 @@ class LiveSession:
         token = params.progress_token if params is not None else None
         standalone = self.streams.get(STANDALONE)
         listening = standalone is not None and standalone.outlet is not None
-        target = route(method, token, self.calls.by_token, self.calls.in_flight.values(), listening)
+        audible = [call for call in self.calls.in_flight.values() if call.may_stream]
+        target = route(method, token, self.calls.by_token, audible, listening)
+        if target != "standalone" and target.inherited and target.stream is None:
+            self._let_go(number)  # whoever asked never heard that an answer comes, so nobody waits for its progress
+            return
         if target == "standalone" or not target.may_stream:
             if standalone is not None:
                 self._emit(standalone, Kind.MESSAGE, frame, number, open_ended=message.id is not None)

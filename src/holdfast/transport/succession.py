@@ -19,7 +19,7 @@ from ..gateway.rules import UNANSWERED
 from ..model import HoldfastError, Misused, NotFound, Refused, redacted
 from ..model.jsonrpc import INTERRUPTED, error_answer, id_from_json
 from ..runtime import shielded, spawn
-from ..sessions import Session, SessionManager
+from ..sessions import SessionManager
 from ..stores.contract import Entry, Journal, Kind, OpenStream, append_to
 from .live import LiveSession
 from .places import Places
@@ -159,7 +159,10 @@ class Succession:
 
     async def _take_over(self, live: LiveSession, inventory: Inventory | None) -> None:
         session = await self._sessions.adopt(live.id, self._house.term, late_s=self._late_s, owner=live.principal)
-        _fill(live, session)
+        live.handshake = Handshake(**session.metadata[KEY])
+        live.timeout = session.timeout
+        # Its last owner may have seen uses that it did not write.
+        live.used_at = live.told_at = min(self._house.now(), session.last_accessed + self._late_s)
         told: set[int] = set()
         if inventory is not None and inventory.first:
             told = await self._journal.origins(live.id, inventory.first, inventory.last)
@@ -201,9 +204,3 @@ class Succession:
             if late:
                 break
             await asyncio.sleep(HAND_OVER_POLL_S)
-
-
-def _fill(live: LiveSession, session: Session[dict[str, Any]]) -> None:
-    live.handshake = Handshake(**session.metadata[KEY])
-    live.timeout = session.timeout
-    live.used_at = live.told_at = session.last_accessed
