@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,8 @@ from .outbox import Outbox
 from .wire import Splitter
 
 CHUNK_BYTES: Final = 64 * 1024  # more would come from mmap(2) and go back to it, at every read
+
+NONSENSE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, struct.error)
 
 Message = tuple[int, int, bytes, int]
 
@@ -72,7 +75,7 @@ class Connection:
     def _feed(self, chunk: bytes) -> None:
         try:
             self.heard(self._splitter.feed(chunk))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except NONSENSE as error:
             self.broken(f"the keeper does not understand what was said: {error!r}")
             self.end()
 

@@ -27,6 +27,7 @@ from .worker import Worker
 
 HELLO_S_MAX: Final = 5.0
 VISITORS_MAX: Final = 64
+ACCEPT_AGAIN_S: Final = 0.1
 CREDENTIALS: Final = struct.Struct("3i")
 
 
@@ -88,7 +89,11 @@ class Keeper:
             os.umask(mask)
         listener.setblocking(False)
         listener.listen(VISITORS_MAX)
-        self._loop.watch(listener.fileno(), READ, lambda _: self._accept())
+        self._watch_listener()
+
+    def _watch_listener(self) -> None:
+        assert self._listener is not None
+        self._loop.watch(self._listener.fileno(), READ, lambda _: self._accept())
 
     @contextlib.contextmanager
     def _in_directory(self) -> Any:
@@ -103,7 +108,11 @@ class Keeper:
         assert self._listener is not None
         try:
             visitor, _ = self._listener.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError:  # no descriptor is free; whoever waits there is looked at again in a moment
+            self._loop.forget(self._listener.fileno())
+            self._loop.after(ACCEPT_AGAIN_S, self._watch_listener)
             return
         visitor.set_inheritable(False)
         _, user, _ = CREDENTIALS.unpack(visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))

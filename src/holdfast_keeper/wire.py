@@ -64,7 +64,7 @@ It has a number and is to be acknowledged like a frame; `at` is when, in seconds
 FULL: Final = 20  # the queue to its stdin is over the bound: send no more requests
 READY: Final = 21  # the queue is below half the bound again
 ATTACHED: Final = 22
-"""JSON {"pid", "stage", "ended", "full", "first", "last", "calls": [{"call", "age_s", "note"}, ...]}.
+"""JSON {"pid", "stage", "full", "first", "last", "calls": [{"call", "age_s", "note"}, ...]}.
 
 `first` and `last` are the numbers of what is not acknowledged, both 0 when there is nothing; it follows after GO.
 """

@@ -130,7 +130,6 @@ class Worker:
         return {
             "pid": self.pid,
             "stage": self.stage,
-            "ended": self.left,
             "full": self._full,
             "first": first,
             "last": last,

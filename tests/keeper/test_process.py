@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import holdfast_keeper
+from holdfast.gateway.keeper_socket import connect_to_keeper
 from holdfast_keeper import wire
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,35 @@ def test_a_server_that_does_not_speak_the_protocol_is_told_so(tmp_path: Path, no
     with started(tmp_path) as (ours, process):
         ours.sendall(nonsense)
         assert "error" in answer(ours)
+        assert process.wait(60.0) == 0
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        wire.message(wire.DONE, 0, b"short"),
+        wire.message(wire.CALL | wire.NOTED, 1, b"x", 1),
+        wire.message(
+            wire.SPAWN, 1, b'{"label": "a", "place": "/", "keep_s": 0, "env": {}, "frame_bytes_max": Infinity}'
+        ),
+        wire.message(wire.ATTACH, 1, b"[" * 100_000),
+        wire.message(wire.ATTACH, 1, b"{}"),
+    ],
+    ids=["done", "note", "spawn", "deep", "attach"],
+)
+def test_nonsense_from_one_server_ends_its_connection_and_nothing_else(tmp_path: Path, nonsense: bytes) -> None:
+    hello = wire.message(wire.HELLO, 0, b'{"versions": [2], "role": "server", "term": 1, "pid": 1}')
+    place = tmp_path / "one"
+    (place / "work").mkdir(parents=True)
+    order = {"label": "l", "place": str(place), "command": ["cat"], "env": {}, "frame_bytes_max": 1000, "keep_s": 60}
+    with started(tmp_path) as (ours, process):
+        ours.sendall(hello + wire.message(wire.SPAWN, 1, json.dumps(order).encode()))
+        ours.sendall(nonsense)
+        while ours.recv(65536):
+            pass
+        with connect_to_keeper(tmp_path) as next_one:  # type: ignore[union-attr]  # it is there
+            next_one.sendall(hello + wire.message(wire.STOP, 0, b'{"grace_s": 0}'))
+            assert next_one.recv(65536)
         assert process.wait(60.0) == 0
 
 

@@ -80,7 +80,7 @@ class Served:
         pid = keeper_of(self.data)
         self.kill()
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: connect_to_keeper(self.data) is None)
+        eventually(lambda: not Path(f"/proc/{pid}").exists())
 
     def terminate(self) -> int:
         """Ask the server to stop and return its exit code."""

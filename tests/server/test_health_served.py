@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import ECHO, ROOT, Served, eventually, serving
+from tests.kit import ECHO, ROOT, Served, eventually, keeper_of, serving
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +45,10 @@ def test_a_keeper_that_cannot_be_started_is_told_until_it_can(tmp_path: Path) ->
         assert ready()[0] == 200
         assert served.process is not None
         server = served.process.pid
+        keeper = keeper_of(served.data)
         few, many = resource.prlimit(server, resource.RLIMIT_NOFILE)
         resource.prlimit(server, resource.RLIMIT_NOFILE, (3, many))  # it can open nothing more, so no keeper either
-        os.kill(keeper_of(server), signal.SIGKILL)
+        os.kill(keeper, signal.SIGKILL)
         eventually(lambda: ready() == (503, b'{"ready":false,"failing":["keeper"]}'), within_s=60)
         resource.prlimit(server, resource.RLIMIT_NOFILE, (few, many))
         eventually(lambda: ready() == (200, b'{"ready":true}'), within_s=60)
@@ -55,11 +56,6 @@ def test_a_keeper_that_cannot_be_started_is_told_until_it_can(tmp_path: Path) ->
         assert served.opened().call("echo", text="again") == "again"
         assert "not ready, the keeper does not work" in served.log
         assert "the keeper works again" in served.log
-
-
-def keeper_of(server: int) -> int:
-    [pid] = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-    return int(pid)
 
 
 def test_the_endpoint_cannot_hide_the_pages(tmp_path: Path) -> None:

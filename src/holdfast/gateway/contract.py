@@ -43,13 +43,12 @@ class OpenCall(msgspec.Struct, frozen=True):
 class Inventory(msgspec.Struct, frozen=True):
     """What a worker brings along that an earlier server started.
 
-    `stage` is what `Worker.reached` noted; one that has `ended` has only its last words to say. `first` and `last` are
-    the numbers of what it said that is not acknowledged, 0 when there is nothing.
+    `stage` is what `Worker.reached` noted; `first` and `last` are the numbers of what it said that is not acknowledged,
+    0 when there is nothing.
     """
 
     pid: int
     stage: int
-    ended: bool
     full: bool
     first: int
     last: int

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..model import HoldfastError, Misused, Refused, Unavailable
 from ..model.jsonrpc import RequestId, notification, parse_frame, request
@@ -16,6 +18,9 @@ from .contract import Changed, Exit, Handshake, Hear, Inventory, Worker, Workers
 from .rules import capabilities_of, how_it_ended, protocol_of, replay, retry_delay_s, what_changed
 
 _log = logging.getLogger(__name__)
+
+
+HEARD_ALL_S_MAX: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,8 @@ class StdioUpstream:
         self._last: Worker | None = None
         self._serving = False
         self._stage = 0
-        self._dying: asyncio.Future[None] | None = None
+        self._last_left = 0
+        self._heard_all: asyncio.Event | None = None
         self._stopped = False
         self._how_it_ended = "it has not started yet"
         self._replaying: asyncio.Task[Exception | None] | None = None
@@ -101,8 +107,8 @@ class StdioUpstream:
             await shielded(worker.stop(grace_s=1.0), within_s=10.0)
             return None
         self._stage = inventory.stage
-        if inventory.ended:
-            self._dying = asyncio.get_running_loop().create_future()
+        if inventory.last:
+            self._last_left, self._heard_all = inventory.last, asyncio.Event()
         return inventory
 
     def go(self, handshake: Handshake) -> None:
@@ -115,8 +121,10 @@ class StdioUpstream:
         self._worker.go()
 
     async def ready(self, handshake: Handshake) -> None:
-        if self._dying is not None:
-            await asyncio.shield(self._dying)
+        if self._heard_all is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARD_ALL_S_MAX):
+                    await self._heard_all.wait()
         if self._serving:
             return
         if self._replaying is None:
@@ -254,6 +262,15 @@ class StdioUpstream:
             self.done(number)
         else:
             self._on_frame(frame, number)
+        if number == self._last_left:
+            self._note_heard_all()
+
+    def _note_heard_all(self) -> None:
+        """Let requests pass: all that was said before this server came has been heard."""
+        self._last_left = 0
+        if self._heard_all is not None:
+            self._heard_all.set()
+            self._heard_all = None
 
     def _is_expected(self, frame: bytes) -> bool:
         try:
@@ -270,9 +287,7 @@ class StdioUpstream:
     def _ended(self, ended: Exit) -> None:
         was_serving, self._serving, self._worker = self._serving, False, None
         self._how_it_ended = how_it_ended(ended)
-        if self._dying is not None:
-            self._dying.set_result(None)
-            self._dying = None
+        self._note_heard_all()
         waiting, self._expected = self._expected, {}
         for answer in waiting.values():
             if not answer.done():

@@ -117,7 +117,7 @@ class Succession:
 
     async def _adopt_orphans(self) -> None:
         room = asyncio.Semaphore(ADOPTED_AT_ONCE)
-        while True:
+        while not self.leaving:
             label = await self._upstreams.orphan()
             await room.acquire()
             adopting = spawn(self._adopt_orphan(label), name="take over a worker")
