@@ -40,13 +40,16 @@ class Parts(NamedTuple):
 
     edge: Edge
     host: Host
+    workers: KeeperWorkers
 
 
 @asynccontextmanager
-async def assembled(settings: ServeSettings, places: Path, base_url: str) -> AsyncIterator[Parts]:
+async def assembled(
+    settings: ServeSettings, places: Path, base_url: str, *, beside: bool = False
+) -> AsyncIterator[Parts]:
     """Open the store, start the keeper, and put the edge on top; take it all down in reverse.
 
-    `base_url` is the address of the server for clients.
+    `base_url` is the address of the server for clients; `beside` another one that still opens sessions.
     """
     clock = SystemClock()
     async with (
@@ -71,9 +74,9 @@ async def assembled(settings: ServeSettings, places: Path, base_url: str) -> Asy
             term=term,
         )
         health = Health({"store": partial(store.get, "readiness"), "keeper": workers.ready}, lambda: host.draining)
-        await host.start()
+        await host.start(beside=beside)
         try:
-            yield Parts(Edge(host, store, settings.edge, authenticator, public, health), host)
+            yield Parts(Edge(host, store, settings.edge, authenticator, public, health), host, workers)
         finally:
             try:
                 await shielded(host.stop(), within_s=30.0, name="stop the host")

@@ -136,7 +136,9 @@ class _Door:
             OSError: Nothing more comes; or nothing now, when it is a BlockingIOError.
             WireError: It makes no sense.
         """
-        chunk, descriptors, flags, _ = socket.recv_fds(self.end, READ_BYTES, GIVEN_MAX, socket.MSG_CMSG_CLOEXEC)
+        chunk, descriptors, flags, _ = socket.recv_fds(self.end, READ_BYTES, GIVEN_MAX)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # a worker that had it would keep the port
         self._given += descriptors
         if len(self._given) > GIVEN_MAX or flags & socket.MSG_CTRUNC:
             raise wire.WireError("more descriptors than a door has to give")

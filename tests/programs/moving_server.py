@@ -2,7 +2,7 @@
 
 moving_server.py LISTENER PREDECESSOR SUCCESSOR CONNECTIONS_MAX HEAD_S
 
-LISTENER is a descriptor, and so are the other two: the channels from the one before it and to the one after it, or -1.
+LISTENER is a descriptor, and so are the other two: the channels from the one before it and to the one after it.
 "leave" lets it leave, and "go" what it holds.
 """
 
@@ -71,7 +71,7 @@ async def main(listener: int, predecessor: int, successor: int, bounds: HttpBoun
         listening=lambda: print("listening", flush=True),
         drain=lambda: asyncio.sleep(0),
         bounds=bounds,
-        succession=Succession(None if predecessor < 0 else socket.socket(fileno=predecessor), wait, hand_over),
+        succession=Succession(socket.socket(fileno=predecessor), wait, hand_over),
     )
     listening.cancel()
 
@@ -79,4 +79,5 @@ async def main(listener: int, predecessor: int, successor: int, bounds: HttpBoun
 if __name__ == "__main__":
     descriptors, connections_max, head_s = sys.argv[1:4], sys.argv[4], sys.argv[5]
     within = HttpBounds(connections_max=int(connections_max), head_s=float(head_s), look_every_s=0.05)
-    run(main(*map(int, descriptors), bounds=within))
+    listener, predecessor, successor = map(int, descriptors)
+    run(main(listener, predecessor, successor, within))

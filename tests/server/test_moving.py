@@ -71,13 +71,16 @@ class Two:
         self._listener = listener
         self.port: int = listener.getsockname()[1]
         self._theirs, self._ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.old = self._start(-1, self._ours.fileno())
-        self._ours.close()
+        self.old = self._start(self._channel(), self._ours)
 
     def start_new(self) -> Process:
-        new = self._start(self._theirs.fileno(), -1)
-        self._theirs.close()
-        return new
+        return self._start(self._theirs, self._channel())
+
+    def _channel(self) -> socket.socket:
+        """Return one whose other end is closed."""
+        end, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        other.close()
+        return end
 
     def no_new(self) -> None:
         self._theirs.close()
@@ -87,10 +90,10 @@ class Two:
         self._processes.callback(client.socket.close)
         return client
 
-    def _start(self, predecessor: int, successor: int) -> Process:
-        descriptors = [self._listener.fileno(), predecessor, successor]
-        words = [*map(str, descriptors), *self._bounds]
-        process = Process(words, [descriptor for descriptor in descriptors if descriptor >= 0])
+    def _start(self, predecessor: socket.socket, successor: socket.socket) -> Process:
+        with predecessor, successor:
+            descriptors = [self._listener.fileno(), predecessor.fileno(), successor.fileno()]
+            process = Process([*map(str, descriptors), *self._bounds], descriptors)
         self._processes.callback(process.close)
         return process
 

@@ -58,7 +58,7 @@ def _run(words: list[str]) -> int:
 
     settings = load(flags, after, options.config)
     log_to_stderr(settings.logs)
-    serve(settings, lambda line: print(line, flush=True))
+    serve(settings, lambda line: print(line, flush=True), replaces=options.replace)
     return 0
 
 
@@ -104,6 +104,9 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
 
 def _add_serve(parser: _Parser) -> None:
     parser.add_argument("--config", metavar="FILE", help="a TOML file of these options, and command = [WORD, …]")
+    parser.add_argument(
+        "--replace", action="store_true", help="take the place of the server that uses the data directory, if one does"
+    )
     for option in OPTIONS:
         default = f" [{option.default}]" if option.default is not None else ""
         parser.add_argument(

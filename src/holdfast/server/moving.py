@@ -176,7 +176,7 @@ class Arrivals:
     def _read_channel(self) -> None:
         for _ in range(TAKEN_AT_ONCE):
             try:
-                kind, found, _, _ = socket.recv_fds(self._channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
+                kind, found, _, _ = socket.recv_fds(self._channel, 1, 1)
             except BlockingIOError:
                 return
             except OSError:
@@ -191,6 +191,7 @@ class Arrivals:
 
     async def _take(self, connection: socket.socket, is_kept: bool) -> None:
         connection.setblocking(False)
+        connection.set_inheritable(False)
         try:
             await self._loop.connect_accepted_socket(lambda: self._make(is_kept), connection)
         except OSError as error:

@@ -7,51 +7,100 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from ..config import ServeSettings
+from ..config.settings import MEMORY
 from ..model import Misused
-from .data_dir import locked_data_dir
+from .data_dir import DataDir, opened_data_dir
+
+if TYPE_CHECKING:
+    from .keeper_door import Door
+
+GONE_S: Final = 60.0
+"""How long it may take from the end of draining to that of the process."""
 
 
-def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
+def serve(settings: ServeSettings, say: Callable[[str], None], *, replaces: bool = False) -> None:
     """Host MCP sessions until SIGTERM or SIGINT; `say` gets a few lines for the person at the terminal.
+
+    With `replaces` take the place of the server that uses the data directory, if there is one: its listening socket
+    when it listens at this address, its connections, and its sessions with the calls in flight.
 
     Raises:
         Misused: Something about the settings or the machine must be changed first; nothing was started.
+        Unavailable: The server that is there cannot be replaced; it goes on.
     """
     _check_command(settings.keeper.command)
     _check_host(settings)
+    if replaces and settings.store == MEMORY:
+        raise Misused(f"--replace: with --store {MEMORY} no other server has the sessions; choose another --store")
     try:
-        from ..wiring import assembled
-        from .uvicorn import run, serve_until_signalled
+        from .keeper_door import door_to
+        from .uvicorn import run
     except ImportError as error:
         raise Misused(f"{error.name} is not installed; install holdfast with its extra `server`") from error
-    with locked_data_dir(settings.data) as places, _listener(settings.host, settings.port) as listener:
-        host, port = settings.host, listener.getsockname()[1]
-        base_url = settings.identity.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    with opened_data_dir(settings.data) as data, ExitStack() as owned:
+        door = door_to(data, settings.host, settings.port, replaces=replaces)
+        listener = None if door is None else door.listener
+        listener = owned.enter_context(listener or _listener(settings.host, settings.port))
+        run(_serve(settings, data, listener, door, say))
 
-        def listening() -> None:
-            say(f"Serving {' '.join(settings.keeper.command)}")
-            say(f"  connect to  {base_url}{settings.edge.path}  (MCP, Streamable HTTP)")
-            say(f"  data in     {settings.data}")
-            for word in _missing(settings.keeper.command):
-                say(f"  mind        there is no file {word} here; a worker will look for it in its session's folder")
-            kept = "end with the server" if settings.store == "memory://" else "are kept and go on at the next start"
-            say(f"  stop with   Ctrl-C; sessions {kept}")
 
-        async def main() -> None:
-            async with assembled(settings, places, base_url) as parts:
+async def _serve(
+    settings: ServeSettings, data: DataDir, listener: socket.socket, door: Door | None, say: Callable[[str], None]
+) -> None:
+    """Serve on `listener`, which belonged to the server behind `door`, if any, until a signal or a successor."""
+    from ..wiring import assembled
+    from .keeper_door import Neighbours
+    from .uvicorn import Succession, serve_until_signalled
 
-                async def drain() -> None:
-                    if calls := parts.host.calls_in_flight:
-                        say(f"Stopping; calls in flight ({calls}) have a moment to end; Ctrl-C again: at once")
-                    leave = parts.host.hand_over if settings.keeper.at_end == "keep" else parts.host.drain
-                    await leave()
+    host, port = settings.host, listener.getsockname()[1]
+    base_url = settings.identity.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    replaced = [] if door is None else door.replaced
+    async with assembled(settings, data.sessions, base_url, beside=bool(replaced)) as parts:
 
-                await serve_until_signalled(parts.edge, listener, listening=listening, drain=drain)
+        async def drain() -> None:
+            if calls := parts.host.calls_in_flight:
+                say(f"Stopping; calls in flight ({calls}) have a moment to end; Ctrl-C again: at once")
+            leave = parts.host.hand_over if settings.keeper.at_end == "keep" else parts.host.drain
+            await leave()
 
-        run(main())
+        async def hand_over() -> None:
+            say(f"Replaced by another server, which goes on with the calls in flight ({parts.host.calls_in_flight})")
+            parts.workers.keep()
+            await parts.host.hand_over()
+
+        neighbours = Neighbours(
+            data.path,
+            listener,
+            term=parts.host.term,
+            within_s=settings.sessions.drain_s + GONE_S,
+            superseded=parts.workers.superseded,
+            door=door,
+        )
+        with closing(neighbours):
+            await serve_until_signalled(
+                parts.edge,
+                listener,
+                listening=lambda: _tell(settings, base_url, replaced, say),
+                drain=drain,
+                succession=Succession(neighbours.predecessor, neighbours.successor, hand_over),
+            )
+
+
+def _tell(settings: ServeSettings, base_url: str, replaced: list[int], say: Callable[[str], None]) -> None:
+    say(f"Serving {' '.join(settings.keeper.command)}")
+    say(f"  connect to  {base_url}{settings.edge.path}  (MCP, Streamable HTTP)")
+    say(f"  data in     {settings.data}")
+    if replaced:
+        say(f"  in place of the server with pid {', '.join(map(str, replaced))}, which leaves")
+    for word in _missing(settings.keeper.command):
+        say(f"  mind        there is no file {word} here; a worker will look for it in its session's folder")
+    kept = "end with the server" if settings.store == MEMORY else "are kept and go on at the next start"
+    say(f"  stop with   Ctrl-C; sessions {kept}")
 
 
 def _check_command(command: tuple[str, ...]) -> None:

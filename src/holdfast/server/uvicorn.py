@@ -35,12 +35,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Succession:
     """Who serves before and after this process.
 
-    `predecessor` is the channel that its connections come through. `successor` returns the channel for ours once
-    another process takes our place; then `hand_over` returns when no request needs this process any more.
+    `predecessor` is the channel that its connections come through. `successor` returns the channel for ours, if there
+    is one, when another process takes our place; then `hand_over` returns when no request needs this process any more.
     """
 
-    predecessor: socket.socket | None
-    successor: Callable[[], Coroutine[Any, Any, socket.socket]]
+    predecessor: socket.socket
+    successor: Callable[[], Coroutine[Any, Any, socket.socket | None]]
     hand_over: Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -110,15 +110,11 @@ async def serve_until_signalled(
     looking = Periodic("look after connections", server.look, interval_s=within.look_every_s)
     looking.start()
     serving = spawn(server.serve(sockets=[listener]), name="serve HTTP")
-    arrivals = None
-    if succession is not None and succession.predecessor is not None:
-        arrivals = Arrivals(succession.predecessor, server.arrived)
+    arrivals = None if succession is None else Arrivals(succession.predecessor, server.arrived)
     listening()
     end = await _until_asked_to_stop(server, serving, signals, drain, departure, succession)
     for accepting in server.servers:
         accepting.close()
-    if arrivals is not None:
-        arrivals.close()
     ending, hurried = spawn(end(), name="drain"), spawn(signals.get(), name="wait for a second signal")
     await asyncio.wait({ending, hurried}, return_when=asyncio.FIRST_COMPLETED)
     if not ending.done():
@@ -126,6 +122,8 @@ async def serve_until_signalled(
         server.force_exit = True
     server.should_exit = True
     hurried.cancel()
+    if arrivals is not None:
+        arrivals.close()
     await serving
     await looking.stop()
 
@@ -169,9 +167,11 @@ async def _until_asked_to_stop(
     channel, hand_over = relieved.result(), succession.hand_over
 
     async def leave() -> None:
-        await departure.begin(channel, server.connections)
+        if channel is not None:
+            await departure.begin(channel, server.connections)
         await hand_over()
-        await departure.finish(LEAVING_S)
-        departure.close()
+        if channel is not None:
+            await departure.finish(LEAVING_S)
+            departure.close()
 
     return leave
