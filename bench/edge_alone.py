@@ -81,6 +81,9 @@ class Echo:
     async def attach(self) -> None:
         return None
 
+    async def settled(self) -> None:
+        return
+
     def go(self, handshake: Handshake) -> None:
         return
 

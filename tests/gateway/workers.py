@@ -32,6 +32,9 @@ class Lone:
         await asyncio.Event().wait()  # there is none
         raise AssertionError
 
+    async def settled(self) -> None:
+        return
+
     def go(self, *_: Any) -> None:
         return
 

@@ -204,6 +204,10 @@ class Upstream(Protocol):
         """Begin to hear what the worker says that was taken over, if one was."""
         ...
 
+    async def settled(self) -> None:
+        """Return once all has been heard that a worker had said before it was taken over; bounded."""
+        ...
+
     async def ready(self, handshake: Handshake) -> None:
         """Return once a worker runs: one is started, and the handshake replayed, however many ask at once.
 

@@ -120,11 +120,14 @@ class StdioUpstream:
         self._serving = True
         self._worker.go()
 
-    async def ready(self, handshake: Handshake) -> None:
+    async def settled(self) -> None:
         if self._heard_all is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARD_ALL_S_MAX):
                     await self._heard_all.wait()
+
+    async def ready(self, handshake: Handshake) -> None:
+        await self.settled()
         if self._serving:
             return
         if self._replaying is None:

@@ -203,6 +203,7 @@ class LiveSession:
 
     async def answer(self, message: Message, body: bytes) -> None:
         """Pass the client's answer to a question of the server; drop it when nobody waits for it any more."""
+        await self.upstream.settled()  # its question may be among what was said to the server before this one
         found = self._questions.answered(message, body)
         if found is None:
             _log.info("session %s: dropped an answer to a question nobody asks any more", redacted(self.id))
