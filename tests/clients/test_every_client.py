@@ -87,19 +87,34 @@ def test_it_answers_a_question_while_its_call_waits(client: str, driver: Driver)
     assert (told == [{"asked": "What is your name?"}, {"answer": "hello Ada"}]) is can(client, "questions")
 
 
-def test_session_call_and_messages_outlive_the_server(client: str, driver: Driver, served: Served) -> None:
+def test_session_call_and_messages_outlive_the_server(
+    client: str, driver: Driver, served: Served, tmp_path: Path
+) -> None:
+    """R-KEE-1: the call ends while no server is there, and its client hears how."""
     driver.call("remember", text=client)
-    driver.tell(do="call", tool="wait_for", arguments={"path": str(served.data / "never")})
+    driver.tell(do="call", tool="wait_for", arguments={"path": str(tmp_path / "told")})
     driver.until("progress")
     served.kill()
+    (tmp_path / "written").write_text("it came")
+    (tmp_path / "written").rename(tmp_path / "told")  # so that nobody finds half of it
     served.start()
-    told = driver.until(*ENDS)
-    assert (told.get("code") == INTERRUPTED) is can(client, "a call in flight at a restart")
+    assert (driver.until(*ENDS) == {"answer": "it came"}) is can(client, "a call in flight at `kill -9`")
     before = len(driver.heard)
     driver.call("change")
     if NEW_TOOLS not in driver.heard[before:]:
         driver.until("noticed")
     assert (NEW_TOOLS in driver.heard[before:]) is can(client, "messages after a restart")
+    assert (driver.call("recall") == {"answer": client}) is can(client, "the session after a restart")
+
+
+def test_a_call_whose_worker_died_with_its_server_is_told_so(client: str, driver: Driver, served: Served) -> None:
+    """R-KEE-3: nobody is left who could answer; the session goes on with another worker."""
+    driver.tell(do="call", tool="wait_for", arguments={"path": str(served.data / "never")})
+    driver.until("progress")
+    served.kill_all()
+    served.start()
+    told = driver.until(*ENDS)
+    assert (told.get("code") == INTERRUPTED) is can(client, "told when its worker died too")
     assert (driver.call("recall") == {"answer": client}) is can(client, "the session after a restart")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.types import CallToolResult
 
 from holdfast.cli.demo.mcp_sdk_client import Wire
 from holdfast.model.jsonrpc import INTERRUPTED
@@ -51,9 +52,9 @@ async def call(client: Client, tool: str, **arguments: Any) -> Any:
     return result.structured_content["result"]
 
 
-async def restart(served: Served) -> None:
+async def restart(served: Served, kill: Callable[[], None] | None = None) -> None:
     """Kill the server and start it again, while the client lives on."""
-    await asyncio.to_thread(served.kill)
+    await asyncio.to_thread(kill or served.kill)
     await asyncio.to_thread(served.start)
 
 
@@ -86,28 +87,46 @@ async def test_a_session_and_its_client_outlive_the_server(served: Served, mode:
         assert await call(client, "list_notes") == ["before"]
         assert await call(client, "add_note", text="after") == "note 2 written"
         assert await call(client, "list_notes") == ["before", "after"]
-        assert await call(client, "count_calls") == 3  # the process is a new one, the notes are the session's
+        assert await call(client, "count_calls") == 4, "its process has outlived the server too"
         assert [method for method, _ in wire.sent].count("initialize") == 1
         assert {named for _, named in wire.sent[sent:]} == {session}
         assert session is not None
 
 
+async def think_through_a_restart(
+    served: Served, client: Client, seconds: int, kill: Callable[[], None]
+) -> CallToolResult | BaseException:
+    """Return how a call ended during which everything ended that `kill` kills."""
+    begun = asyncio.Event()
+
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        begun.set()
+
+    thinking = asyncio.gather(
+        client.call_tool("think", {"seconds": seconds}, progress_callback=heard), return_exceptions=True
+    )
+    async with asyncio.timeout(ANSWERS_WITHIN_S):
+        await begun.wait()
+        await restart(served, kill)
+        [outcome] = await thinking
+    return outcome
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_call_in_flight_is_told_that_it_was_interrupted(served: Served, mode: Mode) -> None:
-    """R-MGR-13."""
+async def test_a_call_in_flight_is_answered_through_the_next_server(served: Served, mode: Mode) -> None:
+    """R-KEE-1."""
     async with connected(served, mode) as client:
-        begun = asyncio.Event()
+        await client.list_tools()  # or it would ask for them, to check the answer, of whichever server is there
+        outcome = await think_through_a_restart(served, client, 5, served.kill)
+        assert isinstance(outcome, CallToolResult)
+        assert outcome.structured_content == {"result": "thought for 5 s"}
 
-        async def heard(progress: float, total: float | None, message: str | None) -> None:
-            begun.set()
 
-        thinking = asyncio.gather(
-            client.call_tool("think", {"seconds": 60}, progress_callback=heard), return_exceptions=True
-        )
-        async with asyncio.timeout(ANSWERS_WITHIN_S):
-            await begun.wait()
-            await restart(served)
-            [outcome] = await thinking
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_call_whose_process_died_too_is_told_that_it_was_interrupted(served: Served, mode: Mode) -> None:
+    """R-MGR-13, R-KEE-3: server and keeper end at once, as the machine would."""
+    async with connected(served, mode) as client:
+        outcome = await think_through_a_restart(served, client, 60, served.kill_all)
         assert isinstance(outcome, MCPError)
         assert outcome.error.code == INTERRUPTED
         assert "call again" in outcome.error.message
