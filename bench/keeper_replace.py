@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import subprocess
 import sys
@@ -54,8 +55,9 @@ class Caller(threading.Thread):
         self.stop = threading.Event()
         self._port = port
         self._headers = HEADERS | {"Mcp-Session-Id": session}
-        self._body = json.dumps(message)
+        self._message = message
         self._answer = answer
+        self._ids = itertools.count(2)
         self._connection = self._connected()
 
     def run(self) -> None:
@@ -75,7 +77,8 @@ class Caller(threading.Thread):
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_WITHIN_S)
 
     def _call(self) -> None:
-        self._connection.request("POST", "/mcp", self._body, self._headers)
+        body = json.dumps(self._message | {"id": next(self._ids)})
+        self._connection.request("POST", "/mcp", body, self._headers)
         answer = self._connection.getresponse()
         if answer.status != http.client.OK:
             raise ValueError(f"status {answer.status}: {answer.read()[:200]!r}")
