@@ -147,6 +147,7 @@ def fail_setting(log: SessionLog, found: Found) -> None:
 
 
 def fail_unreached(log: SessionLog, found: Found) -> None:
+    found.taken = [taken for taken in found.taken if taken.pid == LAST]
     replaced(log, found).calls.append(Call(11, "echo", answer=json.dumps(error(11, -32050)).encode()))
 
 

@@ -140,7 +140,7 @@ def may_be_interrupted(call: Call, log: SessionLog, found: Found) -> bool:
     if "/" in call.tool:  # no tool; who got it is not written down
         return len(found.lives) > 1
     if taken is None:
-        return set(found.ends) != {How.REPLACE}
+        return bool(found.crashed) or set(found.ends) != {How.REPLACE}
     return taken.pid != found.lives[-1]
 
 
