@@ -104,6 +104,7 @@ class PipeWorkers:
     def __init__(self, settings: KeeperSettings) -> None:
         self._settings = settings
         self._workers: set[PipeWorker] = set()
+        self.superseded = asyncio.Event()  # by a newer server at its keeper, which there is not
 
     @classmethod
     @contextlib.asynccontextmanager
