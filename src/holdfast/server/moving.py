@@ -25,6 +25,7 @@ KEPT: Final = b"k"  # it waits for one after another
 LOOKED_AT_A_SLICE: Final = 500
 TAKEN_AT_ONCE: Final = 32
 FULL_S: Final = 0.01  # how long a full channel is left alone; what it holds is taken within that
+SETTLE_POLL_S: Final = 0.005
 FULL: Final = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
 
 
@@ -34,6 +35,11 @@ class Movable(Protocol):
     @property
     def is_between_requests(self) -> bool:
         """Whether no byte of a request has been read that is not answered, and every byte of the answers is sent."""
+        ...
+
+    @property
+    def may_bring_a_request(self) -> bool:
+        """Whether a request may come of it that has not been read whole by now."""
         ...
 
     @property
@@ -102,6 +108,19 @@ class Departure:
             return
         # Invariant: from the sending on not a byte is read here, for it would be missing there.
         connection.let_go()
+
+    async def settle(self, within_s: float) -> None:
+        """Return when no more requests come, for whoever is still here has one under way, or after `within_s` seconds.
+
+        Until then every request that comes must be served.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + within_s
+        while loop.time() < ends_at:
+            if not any(connection.may_bring_a_request for connection in self._connections):
+                break
+            await asyncio.sleep(SETTLE_POLL_S)
+        await asyncio.sleep(0)  # whoever was read last is begun
 
     async def finish(self, within_s: float) -> None:
         """Return when every connection is gone, or after `within_s` seconds."""

@@ -71,6 +71,7 @@ async def _serve(
         async def hand_over() -> None:
             say(f"Replaced by another server, which goes on with the calls in flight ({parts.host.calls_in_flight})")
             parts.workers.keep()
+            await parts.edge.settle()
             await parts.host.hand_over()
 
         neighbours = Neighbours(

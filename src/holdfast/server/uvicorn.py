@@ -26,6 +26,7 @@ GARBAGE_THRESHOLD: Final = 20_000
 LOOKED_AT_A_SLICE: Final = 500
 DESCRIPTORS_MAX: Final = 2**16
 
+SETTLES_S: Final = 2.0
 LEAVING_S: Final = 10.0
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -169,6 +170,7 @@ async def _until_asked_to_stop(
     async def leave() -> None:
         if channel is not None:
             await departure.begin(channel, server.connections)
+            await departure.settle(SETTLES_S)
         await hand_over()
         if channel is not None:
             await departure.finish(LEAVING_S)

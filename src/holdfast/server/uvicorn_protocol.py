@@ -191,8 +191,17 @@ class BoundedProtocol(HttpToolsProtocol):
     @property
     def is_between_requests(self) -> bool:
         """Whether no byte of a request has been read that is not answered, and every byte of the answers is sent."""
-        is_answered = self.cycle is None or self.cycle.response_complete
-        return not (self._is_in_message or self.transport.is_closing()) and is_answered and self._writes.is_all_taken
+        in_between = not self._is_in_message and self._is_answered
+        return in_between and self._writes.is_all_taken and not self.transport.is_closing()
+
+    @property
+    def may_bring_a_request(self) -> bool:
+        """Whether a request may come of it that has not been read whole by now."""
+        return (self._is_in_message or self._is_answered) and not self.transport.is_closing()
+
+    @property
+    def _is_answered(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
 
     @property
     def has_served(self) -> bool:

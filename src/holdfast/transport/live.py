@@ -124,7 +124,8 @@ class LiveSession:
     @property
     def may_leave(self) -> bool:
         """Whether nobody waits here for something that the next server could not give."""
-        return not self._delivering and all(call.stream is not None for call in self.calls.in_flight.values())
+        calls = self.calls.in_flight.values()
+        return not self._delivering and all(call.stream and call.stream.may_go_on_elsewhere for call in calls)
 
     def stream_all(self) -> None:
         """Turn the answer of every call into a stream that may be one: then it can be had at the next server."""

@@ -9,6 +9,7 @@ messages are journaled before they are sent. Source: MCP 2025-11-25, "Transports
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ UNSUPPORTED_VERSION: Final = -32022
 DISCOVER: Final = "server/discover"
 LATER: Final = "2026-07-28"
 KNOWN_VERSIONS: Final = frozenset({None, SPOKEN_BY_OLD_SERVERS, *PROTOCOL_VERSIONS})
+SETTLES_S: Final = 2.0
+SETTLE_POLL_S: Final = 0.005
 SHUTTING_DOWN: Final = "the server is shutting down; try again"
 
 Verb: TypeAlias = Callable[[Exchange], Awaitable[None]]
@@ -88,9 +91,23 @@ class Edge:
         self._under_way = UnderWay(settings.bodies_bytes_max)
         self._patience = Patience(settings.stream_after_s)
         self._verbs: dict[str, Verb] = {"POST": self._post, "GET": self._get, "DELETE": self._delete}
+        self._arriving: set[Exchange] = set()
+
+    async def settle(self) -> None:
+        """Return when every request here is begun: what is left of it the host can end, or leave to the next server.
+
+        It takes at most `SETTLES_S` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + SETTLES_S
+        while loop.time() < ends_at:
+            if all(exchange.status for exchange in self._arriving):
+                break
+            await asyncio.sleep(SETTLE_POLL_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
+        self._arriving.add(exchange)
         handling = begin_request(exchange)
         try:
             if exchange.path != self._settings.path and await self._serve_page(exchange):
@@ -113,6 +130,7 @@ class Edge:
         finally:
             _log.debug("%s %s answered %d", exchange.method, exchange.path, exchange.status)
             end_request(handling)
+            self._arriving.discard(exchange)
 
     async def _serve_page(self, exchange: Exchange) -> bool:
         """Answer a request for a page that is there for every Host and Origin; return whether it was for one."""
@@ -162,6 +180,7 @@ class Edge:
             raise Problem(400, "send the Mcp-Session-Id that initialize answered; without one, initialize first")
         if self._host.draining:
             raise Refused(SHUTTING_DOWN, wait_s=1.0)
+        self._arriving.discard(exchange)
         exchange.session_id, answer = await self._host.open(message, body, exchange.owner)
         await exchange.answer(200, [(SESSION, exchange.session_id.encode())] if exchange.session_id else [], answer)
 

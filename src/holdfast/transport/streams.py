@@ -55,6 +55,11 @@ class Outlet:
             self._closed = True
         self._wake()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether everything that came was sent, and more is waited for."""
+        return not self._items and self._wakeup is not None and not self._wakeup.done()
+
     def beat(self) -> None:
         """Send a comment if nothing else waits, so that no proxy takes the connection for dead."""
         if not self._items:
@@ -100,6 +105,11 @@ class Stream:
         self.next_seq = next_seq
         self.outlet: Outlet | None = None
         self.delivered: Position = (term, next_seq - 1)
+
+    @property
+    def may_go_on_elsewhere(self) -> bool:
+        """Whether its client knows an event of it, from which it resumes, or has left."""
+        return self.outlet is None or (self.delivered[1] >= 0 and self.outlet.is_awaited)
 
     def attach(self, outlet: Outlet) -> None:
         """Send what comes to `outlet`; the one it replaces ends, since its other end may long be gone."""
