@@ -239,6 +239,7 @@ class KeeperWorkers:
         ours = await asyncio.to_thread(connect_to_keeper, self._data_dir)
         if ours is None and not may_launch:
             raise Unavailable("the keeper ended")
+        launched = ours is None
         if ours is None:
             ours = await self._launch()
         ours.setblocking(False)
@@ -251,7 +252,7 @@ class KeeperWorkers:
                 self._keeper_pid = await link.greeted()
         except BaseException as error:
             link.close()
-            if self._process is not None:  # it has no workers
+            if launched and self._process is not None:  # it has no workers
                 self._process.kill()
                 await asyncio.to_thread(self._process.wait)
             if link.superseded:
