@@ -133,7 +133,7 @@ class Neighbours:
         superseded: asyncio.Event,
         door: Door | None,
     ) -> None:
-        self.predecessor, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.predecessor, self._channel = _channel()
         self._data = data
         self._listener = listener.dup()
         self._serving = msgspec.json.encode({"term": term, "address": address_of(*listener.getsockname()[:2])})
@@ -144,7 +144,7 @@ class Neighbours:
     def close(self) -> None:
         """Let the keeper know that this server is gone."""
         self._listener.close()
-        self._theirs.close()
+        self._channel.close()
         if self._door is not None:
             self._door.close()
 
@@ -164,6 +164,8 @@ class Neighbours:
                     return channel
                 self._door.close()
                 self._door = None
+                ours, self._channel = _channel()
+                ours.close()  # whoever served before has left by now
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._superseded.wait(), OPENED_AGAIN_S)
         return None
@@ -175,8 +177,8 @@ class Neighbours:
         said = asyncio.Event()
         loop.add_reader(door.end, said.set)
         try:
-            _say(door.end, wire.SERVING, self._serving, self._listener, self._theirs)
-            self._theirs.close()
+            with self._channel:
+                _say(door.end, wire.SERVING, self._serving, self._listener, self._channel)
             await said.wait()
             messages, channel = _read(door.end)
             if messages and messages[0][0] == wire.LEAVE and channel is not None:
@@ -193,6 +195,10 @@ class Neighbours:
 def address_of(host: str, port: int) -> str:
     """Return how an address is called at the keeper, however it was written."""
     return f"{ipaddress.ip_address('127.0.0.1' if host == 'localhost' else host)} {port}"
+
+
+def _channel() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def _say(end: socket.socket, kind: int, payload: bytes, *given: socket.socket) -> None:
