@@ -118,6 +118,23 @@ def test_a_call_whose_worker_died_with_its_server_is_told_so(client: str, driver
     assert (driver.call("recall") == {"answer": client}) is can(client, "the session after a restart")
 
 
+def test_a_call_goes_on_while_the_server_is_replaced(
+    client: str, driver: Driver, served: Served, tmp_path: Path
+) -> None:
+    """R-KEE-1: the call begins at one server and ends at the next, and so does the call after it."""
+    driver.tell(do="call", tool="wait_for", arguments={"path": str(tmp_path / "told")})
+    driver.until("progress")
+    old = served.process
+    served.start("--replace")
+    assert old is not None and old.stdout is not None
+    with old.stdout:
+        assert old.wait(60) == 0
+    (tmp_path / "written").write_text("it came")
+    (tmp_path / "written").rename(tmp_path / "told")
+    goes_on = driver.until(*ENDS) == {"answer": "it came"} and driver.call("recall") == {"answer": client}
+    assert goes_on is can(client, "a call while the server is replaced")
+
+
 def test_it_says_that_its_session_is_not_there(driver: Driver, served: Served, tmp_path: Path) -> None:
     """No client here initializes anew by itself, so its caller must be told what to do. The server has other data."""
     before = served.data
