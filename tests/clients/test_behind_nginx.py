@@ -6,7 +6,9 @@ call that asked waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 RESUMED_CALL = r'GET 200 "[0-9a-f]+\.[0-9]+-[0-9.-]+"'
 LARGE = "x" * 2**21
+RESUMED_MAX = 100
+CLIENTS = 4
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,56 @@ def test_events_arrive_at_once_with_nginx_as_it_comes(served: Served, tmp_path: 
                 answer = next(event.message for event in events if event.message is not None)
                 assert answer["result"]["content"][0]["text"] == "hello Bo"
         assert client.delete().status == 204
+
+
+def told(client: McpClient, text: str) -> str:
+    """Have a text said again; a stream that ends before its answer is resumed."""
+    with client.request("tools/call", {"name": "echo", "arguments": {"text": text}}) as reply:
+        assert reply.status == 200
+        if not reply.is_stream:
+            return str(reply.json()["result"]["content"][0]["text"])
+        events = list(reply.events())
+    for _ in range(RESUMED_MAX):
+        messages = [event.message for event in events if event.message is not None]
+        if messages:
+            return str(messages[0]["result"]["content"][0]["text"])
+        with client.get([event.id for event in events if event.id is not None][-1]) as reply:
+            assert reply.status == 200
+            events += reply.events()
+    return "no answer"
+
+
+@pytest.mark.parametrize(("server", "path"), [(snippet, "/notes/mcp"), (plain, "/mcp")], ids=["kept", "as it comes"])
+def test_no_call_fails_while_the_server_behind_it_is_replaced(
+    served: Served, tmp_path: Path, server: Callable[[int, int], str], path: str
+) -> None:
+    """R-KEE-1: over connections that nginx keeps, and over a new one for each request."""
+    port, begun, replaced = free_port(), threading.Barrier(CLIENTS + 1), threading.Event()
+    with nginx(tmp_path / "nginx", server(served.port, port)):
+
+        def calls() -> int:
+            client = McpClient(port, path=path)
+            client.initialize()
+            begun.wait(60)
+            count = 0
+            while not replaced.is_set():
+                count += 1
+                assert told(client, str(count)) == str(count)
+            assert told(client, "after") == "after"
+            assert client.delete().status == 204
+            return count
+
+        old = served.process
+        assert old is not None and old.stdout is not None
+        with ThreadPoolExecutor(CLIENTS) as clients, old.stdout:
+            calling = [clients.submit(calls) for _ in range(CLIENTS)]
+            try:
+                begun.wait(60)
+                served.start("--replace")
+                assert old.wait(60) == 0
+            finally:
+                replaced.set()
+            assert min(client.result() for client in calling) > 0
 
 
 def test_calls_outlive_the_patience_of_a_proxy(served: Served, tmp_path: Path) -> None:
