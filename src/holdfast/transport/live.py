@@ -197,7 +197,9 @@ class LiveSession:
 
     def _close_stream(self, stream: Stream, last_words: bytes) -> None:
         if stream.outlet is not None:
-            stream.outlet.close(last_words)
+            # A request whose client knows no event of its stream is refused instead: it could not resume.
+            knows = stream.request_id is None or stream.delivered[1] >= 0
+            stream.outlet.close(last_words if knows else b"")
             stream.outlet = None
 
     # -- what the client says

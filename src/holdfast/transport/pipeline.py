@@ -224,14 +224,16 @@ class Edge:
     async def _carry(self, exchange: Exchange, live: LiveSession, stream: Stream) -> None:
         """Send the stream of a call from its beginning, which nobody has listened to before."""
         outlet = stream.outlet
-        if outlet is None:
+        first = None
+        if outlet is not None:  # an older client gets no opening, and shall know that its request came
+            first = COMMENT if live.handshake.protocol < PRIMED_SINCE else await outlet.take()
+        if outlet is None or first is None:
             raise Refused(
                 "the stream of this request goes on at another connection, or when the server is back", wait_s=1.0
             )
 
         async def feed(push: Push) -> None:
-            if live.handshake.protocol < PRIMED_SINCE:  # it gets no opening, and shall know that its request came
-                await push(COMMENT)
+            await push(first)
             while (chunk := await outlet.take()) is not None:
                 await push(chunk)
 
