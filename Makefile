@@ -57,7 +57,7 @@ lint: $(STAMP)check
 house: $(STAMP)check
 	@$(BIN)/python -m pytest -q tests/house
 
-campaign: $(STAMP)test ## the long crash runs, with their table
+campaign: $(STAMP)test ## servers killed, paused and replaced under load at 220 seeds, with their table (HOLDFAST_SEED=)
 	@$(PYTEST) -m campaign -s
 
 bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run; 11 min (BENCH=--quick)
