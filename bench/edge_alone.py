@@ -72,7 +72,7 @@ class Echo:
     def send(self, frame: bytes, *, first: bool = False, call: int = 0, note: bytes = b"") -> None:
         self._loop.call_soon(self._on_frame, ANSWER % int(frame[22 : frame.index(b",", 22)]), 0)
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         return
 
     async def stop(self) -> None:
@@ -88,6 +88,9 @@ class Echo:
         return
 
     def done(self, frame: int, call: int = 0) -> None:
+        return
+
+    async def confirm(self, stage: int) -> None:
         return
 
     def reached(self, stage: int) -> None:

@@ -71,12 +71,15 @@ class PipeWorker(asyncio.SubprocessProtocol):
         """See `Worker.send`."""
         self._stdin.write(frame + b"\n")
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         """See `Worker.deliver`; here it only gets as far as the pipe."""
         self.send(frame)
 
     def done(self, frame: int, call: int = 0) -> None:
         """Nothing was kept."""
+
+    async def confirm(self, stage: int) -> None:
+        return
 
     def reached(self, stage: int) -> None:
         """There is no next server."""

@@ -23,26 +23,24 @@ class Connection:
     """Hands what is said on a socket to `heard`, a few messages at a time, until either side ends it.
 
     `heard` may raise what a message that makes no sense raises: the connection ends, and `broken` is told why before.
-    `ended` is called once, at the end. `descriptors` are those that came with the first message.
+    `ended` is called once, at the end.
     """
 
     def __init__(self, end: socket.socket, loop: Loop) -> None:
         end.setblocking(False)
         self.socket = end
-        self.descriptors: list[int] = []
         self._fd = fd = end.fileno()
         self.outbox = Outbox(fd, loop)
         self.heard: Callable[[list[Message]], None] = _pass_over
         self.broken: Callable[[str], None] = _pass_over
         self.ended: Callable[[], None] = _do_nothing
         self._loop = loop
-        self._greeting = True
         self._splitter = Splitter()
         loop.watch(fd, READ, lambda _: self._read())
 
     def _read(self) -> None:
         try:
-            chunk = self._read_greeting() if self._greeting else os.read(self._fd, CHUNK_BYTES)
+            chunk = os.read(self._fd, CHUNK_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -52,24 +50,10 @@ class Connection:
         else:
             self.end()
 
-    def _read_greeting(self) -> bytes:
-        """Read, with the descriptor that may come with the first message."""
-        chunk, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
-        self.descriptors += descriptors
-        return chunk
-
-    def greeted(self) -> None:
-        """Take no descriptor any more."""
-        self._greeting = False
-        descriptors, self.descriptors = self.descriptors, []
-        for descriptor in descriptors:
-            os.close(descriptor)
-
     def leave_to_another(self) -> socket.socket:
         """Have nothing more to do with the socket, and return it."""
         self._loop.forget(self._fd)
         self.outbox.close()
-        self.greeted()
         return self.socket
 
     def _feed(self, chunk: bytes) -> None:
@@ -85,7 +69,6 @@ class Connection:
             self.outbox.flush()
             self._loop.forget(self._fd)
             self.outbox.close()
-            self.greeted()
             self.socket.close()
             self.ended()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+from collections.abc import Collection
 from typing import Any, Final
 
 from . import wire
@@ -92,6 +94,8 @@ class Crew:
         env = {**order["env"], "HOLDFAST_SESSION_DIR": work, wire.MARKER: f"{self._token}-{self._serial}"}
         frame_bytes_max, keep_s = int(order["frame_bytes_max"]), float(order["keep_s"])
         soft, hard = self._files_max
+        with contextlib.suppress(OSError):
+            os.unlink(f"{place}/unheard")  # noqa: PTH108 - of a keeper that was killed
         try:
             child = start(order["command"], work, env, (min(order.get("files_max") or soft, hard), hard))
         except StartError as error:
@@ -127,9 +131,11 @@ class Crew:
         elif worker is not None:
             worker.end("it was stopped", grace_s / 2, grace_s)
 
-    def stop_all(self, grace_s: float) -> None:
-        """End every worker; nobody will be there to hear of the ends of those that have no server."""
+    def stop_all(self, owners: Collection[Owner | None], grace_s: float) -> None:
+        """End the workers of these servers, and those of none with None; nobody will hear how these end."""
         for worker in tuple(self.by_label.values()):
+            if worker.owner not in owners:
+                continue
             worker.end("it was stopped", grace_s / 2, grace_s)
             worker.keep_s = 0.0
             if worker.owner is None:
@@ -156,6 +162,7 @@ class Crew:
                 if worker.left:
                     self.forget(worker)
                 elif worker.keep_s:
+                    worker.unwanted = True
                     worker.end(f"no server came back for it within {worker.keep_s:g} s", 0.0, ALONE_S)
                 else:
                     worker.end("the server ended", 0.0, ALONE_S)

@@ -146,7 +146,6 @@ class Keeper:
             self._visitors.remove(connection)
             self._doors.add(connection.leave_to_another(), fields)
             return
-        connection.greeted()
         if role == "server":
             self._greet_server(connection, int(fields["term"]), int(fields["pid"]))
             if connection.up:
@@ -160,7 +159,10 @@ class Keeper:
 
     def _greet_server(self, connection: Connection, term: int, pid: int) -> None:
         if term < self._term:
-            why = f"a newer server uses it (term {self._term}); this one (term {term}) was superseded"
+            why = (
+                f"a server of term {self._term} has used it, which makes this one (term {term}) superseded; "
+                "if that one is gone and had another store, end its workers first: holdfast keeper stop"
+            )
             _refuse(connection, why, superseded=True)
             return
         if self._stopping:
@@ -200,6 +202,14 @@ class Keeper:
         else:
             self._claims[worker] = server, number
 
+    def unclaim(self, server: Server, number: int) -> None:
+        """Take back a claim, if it is there."""
+        self._claims = {worker: claim for worker, claim in self._claims.items() if claim != (server, number)}
+
+    def stop_all_of(self, server: Server, grace_s: float) -> None:
+        """End the workers of a server, and those of none if there is no other server that could want them."""
+        self._crew.stop_all([server] if len(self._servers) > 1 else [server, None], grace_s)
+
     def gone(self, worker: Worker) -> None:
         """Tell who claimed a worker that nothing is left of it."""
         claim = self._claims.pop(worker, None)
@@ -232,7 +242,7 @@ class Keeper:
             self._visitors.remove(connection)
             self._stopping.append(connection)
             connection.ended = _do_nothing
-            self._crew.stop_all(float(fields["grace_s"]))
+            self._crew.stop_all([None], float(fields["grace_s"]))
             connection.outbox.flush()
 
     def _status(self) -> dict[str, Any]:
@@ -246,7 +256,7 @@ class Keeper:
     def _close(self) -> None:
         """Leave nothing behind: neither the socket nor the name of this keeper in the lock."""
         if self._listener is not None:
-            with self._in_directory() as path, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), self._in_directory() as path:
                 os.unlink(path)  # noqa: PTH108 - no start should pay for pathlib
             self._listener.close()
         self._lock.forget()

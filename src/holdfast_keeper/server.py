@@ -26,8 +26,16 @@ class Others(Protocol):
         """Give a worker that was let go to whoever waits for it."""
         ...
 
+    def unclaim(self, server: Server, number: int) -> None:
+        """Take back a claim, if it is there."""
+        ...
+
     def gone(self, worker: Worker) -> None:
         """Tell whoever waits for a worker that nothing is left of it."""
+        ...
+
+    def stop_all_of(self, server: Server, grace_s: float) -> None:
+        """End the workers of a server, and those of none if there is no other server that could want them."""
         ...
 
 
@@ -88,6 +96,8 @@ class Server:
         if worker.queue(frame, bool(kind & wire.FIRST)):
             if plain == wire.CALL:
                 worker.calls[call] = note, time.monotonic()
+            elif call:
+                worker.done(call, 0)
             self._crew.touch(worker)
             if kind & wire.RECEIPT:
                 self.outbox.add(wire.ACCEPTED, number)
@@ -111,14 +121,18 @@ class Server:
             if number:
                 self._crew.stop(self, number, worker, grace_s)
             else:
-                self._crew.stop_all(grace_s)
+                self._others.stop_all_of(self, grace_s)
         elif kind == wire.ATTACH:
             self._attach(number, str(fields["label"]))
+        elif kind == wire.RELEASE and worker is None:
+            self._others.unclaim(self, number)
         elif worker is not None:
             if kind == wire.GO:
                 worker.flow()
-            elif kind == wire.STAGE:
+            elif kind & ~wire.RECEIPT == wire.STAGE:
                 worker.stage = n
+                if kind & wire.RECEIPT:
+                    self.outbox.add(wire.ACCEPTED, number)
             elif kind == wire.RELEASE:
                 del self._workers[number]
                 self._others.free(worker)

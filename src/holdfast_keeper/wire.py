@@ -27,7 +27,11 @@ HELLO: Final = 0
 
 From the keeper: JSON {"version": 2, "pid": n}; when it refuses also "error": a sentence.
 """
-FRAME: Final = 1  # one JSON-RPC message without its newline; to the server with its number
+FRAME: Final = 1
+"""One JSON-RPC message without its newline.
+
+To the server with its number; from it with the number of the frame that it answers, which is DONE by that, or 0.
+"""
 
 # Server to keeper
 SPAWN: Final = 2
@@ -43,10 +47,12 @@ CALL: Final = 4  # like FRAME, a request; its number is the call's. It is told t
 ATTACH: Final = 5  # JSON {"label"}: have this worker under this number; answered by ATTACHED or ABSENT
 GO: Final = 6  # after STARTED or ATTACHED: send what it says
 RELEASE: Final = 7  # let the next server have it
-STAGE: Final = 8  # number: 0 being opened, 1 the handshake is done, 2 `initialized` was sent; told in ATTACHED
+STAGE: Final = (
+    8  # may have RECEIPT; number: 0 being opened, 1 the handshake is done, 2 `initialized` was sent; told in ATTACHED
+)
 DONE: Final = 9  # entries of `DONE_ENTRY`
 DONE_ENTRY: Final = struct.Struct("!IQQ")  # worker; the number of a frame that is journaled, or 0; of a call, or 0
-# Added to FRAME or CALL:
+# Added to FRAME or CALL, the first to STAGE too:
 RECEIPT: Final = 32  # to be answered by ACCEPTED
 FIRST: Final = 64  # ahead of what waits for the worker's stdin
 NOTED: Final = 128  # before the frame stand the length (`NOTE_LENGTH`) and the text of what is told of it instead
@@ -64,7 +70,7 @@ It has a number and is to be acknowledged like a frame; `at` is when, in seconds
 FULL: Final = 20  # the queue to its stdin is over the bound: send no more requests
 READY: Final = 21  # the queue is below half the bound again
 ATTACHED: Final = 22
-"""JSON {"pid", "stage", "full", "first", "last", "calls": [{"call", "age_s", "note"}, ...]}.
+"""JSON {"pid", "since", "stage", "full", "first", "last", "calls": [{"call", "age_s", "note"}, ...]}.
 
 `first` and `last` are the numbers of what is not acknowledged, both 0 when there is nothing; it follows after GO.
 """

@@ -61,7 +61,7 @@ class Worker:
         self.since = time.time()
         self.stage = 0
         self.family: set[Process] = set()
-        self.left = self.over = False
+        self.left = self.over = self.unwanted = False
         self.owner: Owner | None = None
         self.number = 0  # among the owner's workers
         self.backlog = Backlog(room, f"{order.place}/unheard")
@@ -74,6 +74,7 @@ class Worker:
         self._open = {child.stdin, child.stdout, child.stderr}
         self._flowing = self._full = self._held_up = self._stalled = False
         self._exit_number = 0
+        self._exit_told = False
         self._stdin_awaited = False
         self._why = ""
         self._ended_by: int | None = None
@@ -113,7 +114,8 @@ class Worker:
             self.calls.pop(call, None)
         if frame:
             self.backlog.done(frame)
-            self.over = self.over or frame == self._exit_number
+            self._exit_told = self._exit_told or frame == self._exit_number
+            self.over = self._exit_told and not self.backlog.count
             if self._stalled:
                 self._catch_up()
             else:
@@ -129,6 +131,7 @@ class Worker:
         first, last = self.backlog.first, self.backlog.last
         return {
             "pid": self.pid,
+            "since": self.since,
             "stage": self.stage,
             "full": self._full,
             "first": first,
@@ -213,7 +216,7 @@ class Worker:
     def _catch_up(self) -> None:
         """Send the owner what was kept, as fast as it takes it and acknowledges it."""
         owner, self._stalled = self.owner, False
-        while owner is not None and self._flowing and not self.backlog.caught_up:
+        while owner is not None and not owner.outbox.closed and self._flowing and not self.backlog.caught_up:
             if owner.outbox.congested:
                 owner.outbox.when_clear(self._catch_up)
                 return
@@ -339,6 +342,8 @@ class Worker:
         elif self._ended_by == signal.SIGKILL:
             why += "; it was killed when its time to exit was over"
         fields = {"code": code if code >= 0 else None, "signal": -code if code < 0 else None, "why": why}
+        if self.unwanted:  # it did not end by its own doing
+            fields |= {"code": None, "signal": None}
         return json.dumps({**fields, "stderr": self._log.tail, "at": time.time()}).encode()
 
     def _close(self, fd: int) -> None:

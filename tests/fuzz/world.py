@@ -88,7 +88,7 @@ class SecretWorker(Lone):
         elif method is not None and "id" in message:
             self._answer(message["id"], method, message.get("params"))
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         self.send(frame)
 
     async def stop(self, *, grace_s: float) -> None:

@@ -175,13 +175,71 @@ async def test_a_pause_holds_for_the_next_keeper_too(tmp_path: Path) -> None:
         worker, heard = await spawned(workers, tmp_path / "one")
         workers.pause()
         os.kill(parent_of(worker.pid), signal.SIGKILL)
-        await eventually_async(lambda: not alive(worker.pid))
-        with pytest.raises(Unavailable, match="keeper ended"):
-            await spawned(workers, tmp_path / "two")
-        assert len(heard.exits) == 1
+        await heard.exit()
         spawning = asyncio.ensure_future(spawned(workers, tmp_path / "two"))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(spawning), 0.3)
         assert not spawning.done()
         workers.resume()
         await spawning
+
+
+async def test_a_server_that_was_superseded_leaves_the_keeper_and_the_workers_alone(tmp_path: Path) -> None:
+    """R-KEE-2: also when it was this server that started the keeper."""
+    async with opened(tmp_path, "echo", term=1, keep_s=60.0) as old:
+        worker, heard = await spawned(old, tmp_path / "one")
+        async with opened(tmp_path, "echo", term=2) as new:
+            assert old._link is not None
+            old._link.close()  # as the keeper does to one that hangs
+            await old.superseded.wait()
+            with pytest.raises(Unavailable, match="superseded"):
+                await old.ready()
+            told: list[bytes] = []
+            found = await new.attach(
+                str(tmp_path / "one"), on_frame=lambda frame, _: told.append(frame), on_exit=lambda _: None
+            )
+            assert found is not None
+            taken, inventory = found
+            assert inventory.pid == worker.pid
+            taken.go()
+            taken.send(b"1")
+            await eventually_async(lambda: told == [b"1"])
+            worker.send(b"2")
+            await taken.deliver(b"3")
+            await eventually_async(lambda: told == [b"1", b"3"])
+    assert heard.exits == []
+    assert not alive(worker.pid)
+
+
+async def test_a_worker_is_given_to_who_waits_for_it_when_its_server_lets_go(tmp_path: Path) -> None:
+    async with (
+        opened(tmp_path, "echo", term=1, keep_s=60.0) as old,
+        opened(tmp_path, "echo", term=2, attach_s_max=0.2) as new,
+    ):
+        worker, _ = await spawned(old, tmp_path / "one")
+        label = str(tmp_path / "one")
+        heard: list[bytes] = []
+        hear = lambda frame, _: heard.append(frame)  # noqa: E731 (a callback for two calls)
+        with pytest.raises(Unavailable, match="has not let go"):
+            await new.attach(label, on_frame=hear, on_exit=lambda _: None)
+        assert await new.attach("nobody", on_frame=hear, on_exit=lambda _: None) is None
+        worker.send(b"1", call=7)
+        worker.release()
+        found = await new.attach(label, on_frame=hear, on_exit=lambda _: None)
+        assert found is not None
+        taken, inventory = found
+        assert [(call.call, call.note) for call in inventory.calls] == [(7, "1")]
+        taken.go()
+        await eventually_async(lambda: heard == [b"1"])
+
+
+async def test_closing_ends_its_own_workers_and_leaves_the_keeper_to_another_server(tmp_path: Path) -> None:
+    async with opened(tmp_path, "echo", term=2) as new:
+        theirs, heard = await spawned(new, tmp_path / "two")
+        async with opened(tmp_path, "echo", term=2) as old:
+            own, _ = await spawned(old, tmp_path / "one")
+        assert not alive(own.pid)
+        theirs.send(b"1")
+        await heard.frames_reach(1)
+        keeper = parent_of(theirs.pid)
+    assert not alive(keeper)

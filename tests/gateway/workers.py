@@ -41,6 +41,9 @@ class Lone:
     def done(self, frame: int, call: int = 0) -> None:
         return
 
+    async def confirm(self, stage: int) -> None:
+        return
+
     def reached(self, stage: int) -> None:
         return
 
@@ -100,7 +103,7 @@ class PlannedWorker(Lone):
                 self.heard_first.append(message)
             self._plan(self, message)
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         if self.gone:
             raise Unavailable("the worker ended before it got the message")
         self.send(frame, first=first)

@@ -42,11 +42,11 @@ class Heard:
 
 
 @contextlib.asynccontextmanager
-async def opened(data: Path, *habit: str, **settings: Any) -> AsyncIterator[KeeperWorkers]:
+async def opened(data: Path, *habit: str, term: int = 0, **settings: Any) -> AsyncIterator[KeeperWorkers]:
     """Open workers with this habit and the environment every test may count on."""
     command = (sys.executable, "-I", "-S", str(PROGRAM), *habit)
     wanted = KeeperSettings(**{"command": command, "env": {"PATH": os.defpath, "LANG": "C.UTF-8"}} | settings)
-    async with KeeperWorkers.open(wanted, data) as workers:
+    async with KeeperWorkers.open(wanted, data, term) as workers:
         yield workers
 
 

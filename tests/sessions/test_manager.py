@@ -450,8 +450,12 @@ async def test_adopt_fences_off_the_owner_before(sessions: Sessions, clock: Manu
         await sessions.update(session.id, increment, term=4)
     with pytest.raises(Moved):
         await sessions.terminate(session.id, "stale", term=4)
+    with pytest.raises(Moved):
+        await sessions.delete(session.id, term=4)
     assert (await sessions.update(session.id, increment, term=5)).metadata == {"n": 1}
     assert (await sessions.update(session.id, increment)).term == 5
+    assert await sessions.delete(session.id, term=5)
+    assert not await sessions.delete(session.id, term=5)
 
 
 async def test_of_owners_that_race_the_highest_term_stays(sessions: Sessions) -> None:

@@ -47,7 +47,7 @@ class Echoes(Lone):
         answer = {"jsonrpc": "2.0", "id": message.id, "result": {"method": message.method}}
         self.on_frame(json.dumps(answer).encode(), 0)
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         if self.gone:
             raise Unavailable("the worker ended before it got the message")
 

@@ -43,8 +43,8 @@ class OpenCall(msgspec.Struct, frozen=True):
 class Inventory(msgspec.Struct, frozen=True):
     """What a worker brings along that an earlier server started.
 
-    `stage` is what `Worker.reached` noted; `first` and `last` are the numbers of what it said that is not acknowledged,
-    0 when there is nothing.
+    It was started at `since`, seconds since the epoch. `stage` is what `Worker.reached` noted; `first` and `last` are
+    the numbers of what it said that is not acknowledged, 0 when there is nothing.
     """
 
     pid: int
@@ -53,6 +53,7 @@ class Inventory(msgspec.Struct, frozen=True):
     first: int
     last: int
     calls: tuple[OpenCall, ...]
+    since: float = 0.0
 
 
 Hear: TypeAlias = "Callable[[bytes, int], None]"
@@ -84,8 +85,11 @@ class Worker(Protocol):
         """
         ...
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         """Like `send`, and return once the keeper has it: from then on the death of this server does not lose it.
+
+        With `reaches`, `reached` is called for that stage right behind it. With `answers`, the number of a question,
+        that one is `done` by it.
 
         Raises:
             Unavailable: The worker or its keeper ended before it was accepted.
@@ -101,6 +105,14 @@ class Worker(Protocol):
 
     def reached(self, stage: int) -> None:
         """Note for the next server how far it is: 1, the handshake is done; 2, and `initialized` was sent."""
+        ...
+
+    async def confirm(self, stage: int) -> None:
+        """Like `reached`, and return once the keeper knows.
+
+        Raises:
+            Unavailable: It does not belong to this server any more.
+        """
         ...
 
     def release(self) -> None:
@@ -222,7 +234,7 @@ class Upstream(Protocol):
         """Queue one message; dropped when no worker runs. See `Worker.send`."""
         ...
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         """Queue one message and return once it outlives this process.
 
         Raises:
@@ -236,6 +248,10 @@ class Upstream(Protocol):
 
     def reached(self, stage: int) -> None:
         """See `Worker.reached`."""
+        ...
+
+    async def confirm(self, stage: int) -> None:
+        """See `Worker.confirm`."""
         ...
 
     def release(self) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
+import logging
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +13,18 @@ from typing import Final
 
 import msgspec
 
-import holdfast_keeper
 from holdfast_keeper import wire
 
 from ..model.errors import HoldfastError, Unavailable
 from ..runtime import shielded, spawn
 from .contract import Exit, Hear, Inventory
 from .keeper_link import Link
-from .keeper_socket import connect_to_keeper
+from .keeper_process import SOCKET_BYTES, ends, killed, launched, reaped
+from .keeper_socket import connect_to_keeper, peer_of
 from .keeper_worker import KeeperWorker
 
-SOCKET_BYTES: Final = 2**20
+_log = logging.getLogger(__name__)
+
 START_TRIES_MAX: Final = 3
 KEEPER_EXIT_S_MAX: Final = 5.0
 WORKERS_EXIT_S_MAX: Final = 5.0
@@ -69,7 +67,7 @@ class KeeperWorkers:
         self._data_dir = data_dir.absolute()
         self._term = term
         self._link: Link | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launched = 0
         self._keeper_pid = 0
         self._starting = asyncio.Lock()
         self._orphans: asyncio.Queue[str] = asyncio.Queue()  # bounded by the workers there are
@@ -94,7 +92,7 @@ class KeeperWorkers:
         try:
             yield workers
         finally:
-            bound_s = settings.grace_s + WORKERS_EXIT_S_MAX + 2 * KEEPER_EXIT_S_MAX
+            bound_s = settings.grace_s + WORKERS_EXIT_S_MAX + 4 * KEEPER_EXIT_S_MAX
             await shielded(workers._close(), within_s=bound_s, name="closing the workers")
 
     async def ready(self) -> None:
@@ -208,9 +206,12 @@ class KeeperWorkers:
             for left in reversed(range(START_TRIES_MAX)):
                 try:
                     self._link = await self._start(may_launch=start)
-                except Unavailable:
+                except Unavailable as error:
                     if not (left and start) or self.superseded.is_set():
                         raise
+                    if left == 1 and isinstance(error, _Hangs):  # and with it every session, until somebody ends it
+                        _log.error("%s, %d times; it is ended, and its workers with it", error, START_TRIES_MAX - 1)
+                        await killed(error.pid)
                 else:
                     break
             assert self._link is not None
@@ -237,11 +238,11 @@ class KeeperWorkers:
         """Connect to the keeper that is there, or to one that is started for it."""
         self._reap()
         ours = await asyncio.to_thread(connect_to_keeper, self._data_dir)
+        found_pid = 0 if ours is None else peer_of(ours)
         if ours is None and not may_launch:
             raise Unavailable("the keeper ended")
-        launched = ours is None
         if ours is None:
-            ours = await self._launch()
+            ours, self._launched = await launched(self._data_dir)
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         _, link = await asyncio.get_running_loop().create_unix_connection(
@@ -249,43 +250,25 @@ class KeeperWorkers:
         )
         try:
             async with asyncio.timeout(self._settings.hello_s_max):
-                self._keeper_pid = await link.greeted()
+                await link.greeted()
         except BaseException as error:
             link.close()
-            if launched and self._process is not None:  # it has no workers
-                self._process.kill()
-                await asyncio.to_thread(self._process.wait)
+            if not found_pid:  # it has no workers
+                await killed(self._launched)
+                self._reap()
             if link.superseded:
                 self.superseded.set()
             if isinstance(error, TimeoutError):
-                raise Unavailable(f"the keeper did not answer within {self._settings.hello_s_max:g} s") from error
+                why = f"the keeper did not answer within {self._settings.hello_s_max:g} s"
+                raise (_Hangs(why, found_pid) if found_pid else Unavailable(why)) from error
             raise
+        self._keeper_pid = found_pid or self._launched
         return link
 
-    async def _launch(self) -> socket.socket:
-        """Start a keeper and return our end of its first connection."""
-        if not sys.platform.startswith("linux"):
-            raise Unavailable("workers need Linux: the keeper uses its process control")
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            raise Unavailable(f"the keeper cannot be started: {error.strerror}") from error
-        with theirs:
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-            try:
-                self._process = await asyncio.to_thread(_popen, theirs.fileno(), self._data_dir)
-            except OSError as error:
-                ours.close()
-                raise Unavailable(f"the keeper could not be started: {error}") from error
-            except BaseException:
-                ours.close()
-                raise
-        return ours
-
     def _reap(self) -> None:
-        """Forget the keeper that was started here if it has ended."""
-        if self._process is not None and self._process.poll() is not None:
-            self._process = None
+        """Let the system forget the keeper that was started here if it has ended."""
+        if self._launched and reaped(self._launched):
+            self._launched = 0
 
     async def _close(self) -> None:
         """Stop all workers, then the keeper, unless they are to be kept; whatever does not end in time is killed."""
@@ -299,8 +282,20 @@ class KeeperWorkers:
         link.resume_reading()
         await self._end_workers(link)
         link.close()
-        await _ended(self._keeper_pid, KEEPER_EXIT_S_MAX)
+        if self._keeper_pid and not await ends(self._keeper_pid, KEEPER_EXIT_S_MAX) and not await self._is_needed():
+            await killed(self._keeper_pid)
         self._reap()
+
+    async def _is_needed(self) -> bool:
+        """Return whether a keeper that has not ended goes on for another server; else it hangs."""
+        try:
+            link = await self._start(may_launch=False)
+        except _Hangs:
+            return False
+        except HoldfastError:
+            return True
+        link.close()
+        return True
 
     async def _end_workers(self, link: Link) -> None:
         """End every worker, those too that no server has come for, and wait for ours to be gone."""
@@ -311,34 +306,12 @@ class KeeperWorkers:
             await asyncio.wait([worker.exit_known for worker in workers], timeout=within_s)
 
 
-def _popen(fd: int, data_dir: Path) -> subprocess.Popen[bytes]:
-    """Start a keeper, in a session of its own: neither the terminal's signals nor our end are meant for it."""
-    null = subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-I", holdfast_keeper.__path__[0], str(fd), str(data_dir)],
-        stdin=null, stdout=null, stderr=null, pass_fds=(fd,), start_new_session=True, cwd="/",
-    )  # fmt: skip
+class _Hangs(Unavailable):
+    """A keeper takes connections and says nothing."""
 
-
-async def _ended(pid: int, within_s: float) -> None:
-    """Wait for a process to end, and kill it after `within_s`."""
-    loop = asyncio.get_running_loop()
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    ended = asyncio.Event()
-    loop.add_reader(handle, ended.set)
-    try:
-        for _ in range(2):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await ended.wait()
-                    return
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-    finally:
-        loop.remove_reader(handle)
-        os.close(handle)
+    def __init__(self, why: str, pid: int) -> None:
+        super().__init__(why)
+        self.pid = pid
 
 
 def _pass_over(*_: object) -> None:

@@ -43,7 +43,6 @@ class Hello(msgspec.Struct):
     """What the keeper says first."""
 
     version: int
-    pid: int = 0
     error: str = ""
     superseded: bool = False
 
@@ -74,7 +73,7 @@ class Link(asyncio.Protocol):
         self._done: list[bytes] = []
         self._done_planned = False
         self._congested = False
-        self._hello: asyncio.Future[int] = self._loop.create_future()
+        self._hello: asyncio.Future[None] = self._loop.create_future()
         self.up = True
         self.superseded = False
         self.why_lost = "its keeper ended"
@@ -84,13 +83,13 @@ class Link(asyncio.Protocol):
         """Whether the socket does not take what is written, or much is about to be."""
         return self._congested or self._outgoing_bytes > FULL_BYTES
 
-    async def greeted(self) -> int:
-        """Return the keeper's process id once it has said that it speaks our version.
+    async def greeted(self) -> None:
+        """Return once the keeper has said that it speaks our version.
 
         Raises:
             Unavailable: It refuses, speaks another version, or ended.
         """
-        return await self._hello
+        await self._hello
 
     @property
     def peers(self) -> Collection[Peer]:
@@ -214,7 +213,7 @@ class Link(asyncio.Protocol):
         elif hello.version != wire.VERSION:
             self._give_up(f"it speaks version {hello.version} of its protocol, this server version {wire.VERSION}")
         elif not self._hello.done():
-            self._hello.set_result(hello.pid)
+            self._hello.set_result(None)
 
     def _give_up(self, why: str) -> None:
         self.why_lost = why

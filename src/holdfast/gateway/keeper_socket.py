@@ -58,10 +58,20 @@ def connect_to_keeper(data_dir: Path) -> socket.socket | None:
     return connection
 
 
-def _check_user(connection: socket.socket, data_dir: Path) -> None:
-    """Look whose process listens: whoever can write to the folder could have put a socket of their own there."""
+def peer_of(connection: socket.socket) -> int:
+    """Return the process id of the keeper at the other end."""
+    return _credentials(connection)[0]
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int]:
     size = _CREDENTIALS.size
     pid, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return pid, user
+
+
+def _check_user(connection: socket.socket, data_dir: Path) -> None:
+    """Look whose process listens: whoever can write to the folder could have put a socket of their own there."""
+    pid, user = _credentials(connection)
     if user != os.geteuid():
         raise Misused(
             f"the keeper of {data_dir} (pid {pid}) runs as user {user}, and this is user {os.geteuid()}; "

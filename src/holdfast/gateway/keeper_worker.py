@@ -63,21 +63,22 @@ class KeeperWorker:
         if not self._exited.done():
             # a few large ones must not be under way before the keeper says that it is full
             large = len(frame) >= LARGE_BYTES
-            self._put(frame, first, call, note, receipt=large)
+            self._put(wire.CALL if call else wire.FRAME, frame, first, call, note, receipt=large)
             if large:
                 self._await_receipt(frame, None)
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         """See `Worker.deliver`. A caller that is cancelled cannot tell whether it was accepted."""
         if self._exited.done():
             raise Unavailable(f"the worker ended before it got the message: {self._exited.result().why}")
         receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(frame, first, 0, b"", receipt=True)
+        self._put(wire.FRAME, frame, first, answers, b"", receipt=True)
+        if reaches:
+            self.reached(reaches)
         self._await_receipt(frame, receipt)
         await receipt
 
-    def _put(self, frame: bytes, first: bool, call: int, note: bytes, *, receipt: bool) -> None:
-        kind = wire.CALL if call else wire.FRAME
+    def _put(self, kind: int, frame: bytes, first: bool, number: int, note: bytes, *, receipt: bool) -> None:
         if first:
             kind |= wire.FIRST
         if receipt:
@@ -85,7 +86,7 @@ class KeeperWorker:
         if note:
             kind |= wire.NOTED
             frame = b"".join((wire.NOTE_LENGTH.pack(len(note)), note, frame))
-        self._link.send(kind, self._number, frame, call)
+        self._link.send(kind, self._number, frame, number)
 
     def _await_receipt(self, frame: bytes, receipt: asyncio.Future[None] | None) -> None:
         self._receipts.append((len(frame), receipt))
@@ -99,12 +100,23 @@ class KeeperWorker:
         """See `Worker.reached`."""
         self._link.send(wire.STAGE, self._number, b"", stage)
 
+    async def confirm(self, stage: int) -> None:
+        """See `Worker.confirm`."""
+        if self._exited.done():
+            raise Unavailable(f"the worker is not ours any more: {self._exited.result().why}")
+        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._link.send(wire.STAGE | wire.RECEIPT, self._number, b"", stage)
+        self._await_receipt(b"", receipt)
+        await receipt
+
     def release(self) -> None:
         """See `Worker.release`."""
         if not self._exited.done():
             self._link.send(wire.RELEASE, self._number)
             self._link.remove(self._number)
-            self._settle(Exit(None, None, "the session goes on at another server"))
+            why = "the session goes on at another server"
+            self._settle(Exit(None, None, why))
+            self._fail_start(why)
 
     async def stop(self, *, grace_s: float) -> None:
         """See `Worker.stop`. A second stop with less grace hastens the first."""
@@ -153,8 +165,8 @@ class KeeperWorker:
 
     def give_up(self) -> None:
         """Leave it where it is, and to whoever comes, should it become ours after all."""
-        self._disowned = True
         self._attached.cancel()
+        self.release()
 
     def _pass_over(self, _: bytes, number: int) -> None:
         self.done(number)
@@ -192,13 +204,14 @@ class KeeperWorker:
             self._link.remove(self._number)
         if not self._attached.done():
             self._attached.set_result(inventory)
-        elif inventory is not None:
-            self.release()
 
     def _never_started(self, why: str) -> None:
         self._link.remove(self._number)
         self._exited.set_result(Exit(None, None, why))
-        failure = Unavailable(f"the worker could not be started: {why}")
+        self._fail_start(f"the worker could not be started: {why}")
+
+    def _fail_start(self, why: str) -> None:
+        failure = Unavailable(why)
         for waiting in (self._started, self._attached):
             if not waiting.done():
                 waiting.set_exception(failure)

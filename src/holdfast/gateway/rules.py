@@ -17,6 +17,7 @@ SUBSCRIPTIONS_BYTES_MAX: Final = 2**18
 LEVEL_BYTES_MAX: Final = 1000
 CAPABILITIES_BYTES_MAX: Final = 2**16
 NOTED_OVER_BYTES: Final = 4096
+METHOD_LENGTH_MAX: Final = 200
 LISTS: Final = ("tools", "prompts", "resources")
 
 UNANSWERED: Final = "this call was not answered, and may have had its effects; look before you call again"
@@ -60,13 +61,13 @@ def with_crash(handshake: Handshake, crashed_at: float, now: float, window_s: fl
 
 def note_of(message: Message, frame: bytes) -> bytes:
     """Return what the next server must know of a request, unless it is short enough to be told whole: then nothing."""
-    if len(frame) <= NOTED_OVER_BYTES or message.method in REMEMBERED:
+    if len(frame) <= NOTED_OVER_BYTES:
         return b""
     assert message.id is not None
     meta = None if message.params is None else message.params.meta
     token = None if meta is None else meta.progress_token
     params = {} if token is None else {"_meta": {"progressToken": token}}
-    return request(message.id, message.method or "", msgspec.json.encode(params))
+    return request(message.id, (message.method or "")[:METHOD_LENGTH_MAX], msgspec.json.encode(params))
 
 
 def protocol_of(initialize_answer: bytes) -> str | None:

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 HEARD_ALL_S_MAX: Final = 15.0
+GOING: Final = "the session is ending at this server; ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class StdioUpstream:
         self._on_lost = on_lost
         self._worker: Worker | None = None
         self._last: Worker | None = None
+        self._buried: Worker | None = None
+        self._buried_number = 0
         self._serving = False
         self._stage = 0
         self._last_left = 0
@@ -125,11 +128,14 @@ class StdioUpstream:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARD_ALL_S_MAX):
                     await self._heard_all.wait()
+            self._note_heard_all()  # what has not come by now was lost
 
     async def ready(self, handshake: Handshake) -> None:
         await self.settled()
         if self._serving:
             return
+        if self._stopped:
+            raise Unavailable(GOING)
         if self._replaying is None:
             wait_s = self._retry_at - asyncio.get_running_loop().time()
             if wait_s > 0:
@@ -145,18 +151,24 @@ class StdioUpstream:
         if self._worker is not None:
             self._worker.send(frame, first=first, call=call, note=note)
 
-    async def deliver(self, frame: bytes, *, first: bool = False) -> None:
+    async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         if self._worker is None:
             raise Unavailable("the MCP server of this session is not running; send it again")
-        await self._worker.deliver(frame, first=first)
+        await self._worker.deliver(frame, first=first, reaches=reaches, answers=answers)
 
     def done(self, frame: int, call: int = 0) -> None:
-        if self._last is not None:
-            self._last.done(frame, call)
+        worker = self._buried if frame and frame == self._buried_number else self._last
+        if worker is not None:
+            worker.done(frame, call)
 
     def reached(self, stage: int) -> None:
         if self._worker is not None:
             self._worker.reached(stage)
+
+    async def confirm(self, stage: int) -> None:
+        if self._worker is None:
+            raise Unavailable(self._how_it_ended)
+        await self._worker.confirm(stage)
 
     def release(self) -> None:
         self._stopped = True
@@ -164,6 +176,8 @@ class StdioUpstream:
         if self._worker is not None:
             self._worker.release()
             self._worker = None
+        self._note_heard_all()
+        self._fail_expected(GOING)
 
     async def stop(self) -> None:
         self._stopped = True
@@ -232,6 +246,8 @@ class StdioUpstream:
             self._replaying = None
 
     async def _replay_to_new_worker(self, handshake: Handshake) -> None:
+        if self._stopped:  # what runs under this label is the next server's
+            raise Unavailable(GOING)
         await self._workers.clear(self._label)
         own_id = f"holdfast-{secrets.token_hex(8)}"
         answer = await self._start(request(own_id, "initialize", handshake.params), own_id)
@@ -290,15 +306,19 @@ class StdioUpstream:
     def _ended(self, ended: Exit) -> None:
         was_serving, self._serving, self._worker = self._serving, False, None
         self._how_it_ended = how_it_ended(ended)
+        self._buried, self._buried_number = self._last, ended.number
         self._note_heard_all()
-        waiting, self._expected = self._expected, {}
-        for answer in waiting.values():
-            if not answer.done():
-                answer.set_exception(Unavailable(self._how_it_ended))
+        self._fail_expected(self._how_it_ended)
         if was_serving and not self._stopped:
             self._on_lost(ended)
         else:
             self.done(ended.number)
+
+    def _fail_expected(self, why: str) -> None:
+        waiting, self._expected = self._expected, {}
+        for answer in waiting.values():
+            if not answer.done():
+                answer.set_exception(Unavailable(why))
 
 
 def _retrieved(answer: asyncio.Future[bytes]) -> None:

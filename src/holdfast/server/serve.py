@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,7 @@ from ..config import ServeSettings
 from ..config.settings import MEMORY
 from ..model import Misused
 from .data_dir import DataDir, opened_data_dir
+from .stopped import ending_who_is_stopped
 
 if TYPE_CHECKING:
     from .keeper_door import Door
@@ -60,7 +61,10 @@ async def _serve(
     host, port = settings.host, listener.getsockname()[1]
     base_url = settings.identity.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
     replaced = [] if door is None else door.replaced
-    async with assembled(settings, data.sessions, base_url, beside=bool(replaced)) as parts:
+    async with AsyncExitStack() as stack:
+        with ending_who_is_stopped(replaced):
+            opening = assembled(settings, data.sessions, base_url, beside=bool(replaced))
+            parts = await stack.enter_async_context(opening)
 
         async def drain() -> None:
             if calls := parts.host.calls_in_flight:
@@ -72,7 +76,7 @@ async def _serve(
             say(f"Replaced by another server, which goes on with the calls in flight ({parts.host.calls_in_flight})")
             parts.workers.keep()
             await parts.edge.settle()
-            await parts.host.hand_over()
+            await parts.host.hand_over(at_once=parts.workers.superseded.is_set())
 
         neighbours = Neighbours(
             data.path,

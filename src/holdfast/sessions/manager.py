@@ -275,19 +275,31 @@ class SessionManager(Generic[M]):
         except NotFound:
             return await self.peek(session_id)
 
-    async def delete(self, session_id: str, *, durable: bool = True) -> bool:
+    async def delete(self, session_id: str, *, durable: bool = True, term: int | None = None) -> bool:
         """Delete the session and all that belongs to it; return whether it was there (an expired one was not).
 
         A damaged one is deleted too: nothing else can be done with it here.
+
+        Raises:
+            Moved: The stored term is higher than `term`. Nothing was deleted.
+            Conflict: With `term`, others kept on writing it. Nothing was deleted.
         """
-        try:
-            record = await self._store.get(session_id)
-        except Corrupt:
-            return await self._store.delete(session_id, durable=durable)
-        if record is None:
-            return False
-        was_there = not rules.is_expired(record, self._clock.now())
-        return await self._store.delete(session_id, durable=durable) and was_there
+        for _ in range(TRIES_MAX):
+            try:
+                record = await self._store.get(session_id)
+            except Corrupt:
+                return await self._store.delete(session_id, durable=durable)
+            if record is None:
+                return False
+            if term is not None and record.term > term:
+                raise _moved(record, term)
+            was_there = not rules.is_expired(record, self._clock.now())
+            expect = None if term is None else record.version
+            if await self._store.delete(session_id, expect=expect, durable=durable):
+                return was_there
+            if term is None:
+                return False
+        raise Conflict(f"session {redacted(session_id)} was written by others {TRIES_MAX} times; try again later")
 
     async def ids(self, *, late_s: float = 0.0) -> AsyncIterator[str]:
         """Yield the id of every active session, damaged ones too where the store can list ids; else as `scan`.
@@ -377,9 +389,7 @@ class SessionManager(Generic[M]):
                 if record is None or rules.is_gone(record, self._clock.now(), late_s):
                     raise _not_found(session_id)
                 if term is not None and record.term > term:
-                    raise Moved(
-                        f"session {redacted(session_id)} has term {record.term}, yours is {term}; stop serving it"
-                    )
+                    raise _moved(record, term)
                 changed = await change(record)
                 now = self._clock.now()
                 if rules.is_gone(record, now, late_s):
@@ -406,6 +416,10 @@ class SessionManager(Generic[M]):
 
 def _itself(record: Record) -> Record:
     return record
+
+
+def _moved(record: Record, term: int) -> Moved:
+    return Moved(f"session {redacted(record.id)} has term {record.term}, yours is {term}; stop serving it")
 
 
 def _not_found(session_id: str) -> NotFound:

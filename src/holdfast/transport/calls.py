@@ -254,6 +254,9 @@ class Calls:
         They are not answered: whoever asked for them shall `interrupt` them.
         """
         calls = list(self.in_flight.values())
+        for call in calls:
+            if call.timer is not None:
+                call.timer.cancel()
         self.in_flight.clear()
         self.by_token.clear()
         return calls
@@ -267,6 +270,7 @@ class Calls:
 
     def _finish(self, call: Call, frame: bytes, number: int) -> None:
         if call.finished:
+            self._home.upstream.done(number)
             return
         call.finished = True
         if call.timer is not None:

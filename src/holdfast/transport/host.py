@@ -13,7 +13,7 @@ import msgspec
 
 from ..gateway.contract import Changed, Exit, Handshake, Upstreams
 from ..gateway.rules import UNANSWERED, Change, capabilities_of, how_it_ended, is_crash, protocol_of, with_crash
-from ..model import Clock, HoldfastError, Misused, NotFound, Refused, new_session_id, redacted
+from ..model import Clock, HoldfastError, Misused, Moved, NotFound, Refused, new_session_id, redacted
 from ..model.jsonrpc import Message, one_line, raw_member
 from ..runtime import Periodic, spawn
 from ..sessions import Draft, SessionManager
@@ -120,14 +120,20 @@ class Host:
             live.close_streams(RETRY)
         await self._stop_upstreams()  # also those that are starting: whoever waits for one is told
 
-    async def hand_over(self) -> None:
+    async def hand_over(self, *, at_once: bool = False) -> None:
         """Leave every session to the next server, its calls in flight too, within the time that draining may take.
+
+        With `at_once` it has them already.
 
         An answer that somebody waits for in one piece comes first: it could not be had at the next server.
         """
         self.draining = True
         why = f"the server was replaced; {UNANSWERED}"
-        await self._succession.hand_over(self._settings.drain_s, lambda: bool(self._opening), why)
+        if at_once:
+            for live in list(self._opening):
+                live.upstream.release()
+        within_s = 0.0 if at_once else self._settings.drain_s
+        await self._succession.hand_over(within_s, lambda: bool(self._opening), why)
         self.drained = True
         await self.journaler.flushed()
 
@@ -217,6 +223,7 @@ class Host:
             NotFound: It came back speaking another protocol version, so the session has ended.
             Unavailable: It does not start.
         """
+        live.entering += 1
         try:
             await live.upstream.ready(live.handshake)
         except Changed as error:
@@ -226,6 +233,8 @@ class Host:
             if live.ending:
                 raise NotFound("the session has ended") from error
             raise
+        finally:
+            live.entering -= 1
         if live.ending:
             raise NotFound("the session has ended")
 
@@ -236,7 +245,7 @@ class Host:
         live.ending = True
         try:
             if reason is None:
-                await self._sessions.delete(live.id)
+                await self._sessions.delete(live.id, term=self.term)
             else:
                 _log.warning("session %s ended: %s", redacted(live.id), reason)
                 await self._sessions.terminate(live.id, reason, term=self.term)
@@ -324,7 +333,10 @@ class Host:
         """Delete a session at once whose every use is known here."""
         live.ending = True  # nobody is served while it goes
         try:
-            await self._sessions.delete(live.id, durable=False)
+            await self._sessions.delete(live.id, durable=False, term=self.term)
+        except Moved:
+            self._live.pop(live.id, None)
+            live.leave(f"the session goes on at another server; {UNANSWERED}")
         except HoldfastError as error:
             live.ending = False
             _log.error("session %s is expired, but could not be deleted: %s", redacted(live.id), error)
@@ -343,11 +355,12 @@ class Host:
         live.handshake = msgspec.structs.replace(
             live.handshake, protocol=protocol, capabilities=capabilities_of(answer)
         )
+        # A worker that is ready without a record is ended by the next server; and who is superseded makes no record.
+        await live.upstream.confirm(1)
         metadata = {KEY: _as_dict(live.handshake)}
         await self._sessions.create(metadata, id=live.id, owner=live.principal, timeout=live.timeout, term=self.term)
         self._live[live.id] = live
         self._count += 1
-        live.upstream.reached(1)
         return True
 
     async def _write(self, live: LiveSession, change: Change, *, durable: bool) -> None:

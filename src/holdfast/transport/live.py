@@ -82,13 +82,18 @@ class LiveSession:
         self._questions = Questions(self._let_go)
         self._owner = owner
         self._streams_opened = 0
-        self._delivering = 0
+        self.entering = 0  # requests that are on their way to the server
         self._told_before: set[int] = set()
 
     @property
     def in_use(self) -> bool:
-        """Whether a call is in flight or a stream is connected; both count as use."""
-        return bool(self.calls) or any(stream.outlet is not None for stream in self.streams.values())
+        """Whether a call is in flight or a stream is connected; both count as use.
+
+        A call of an earlier server that nobody can hear the answer of does not.
+        """
+        calls, streams = self.calls.in_flight.values(), self.streams.values()
+        waited_for = any(not call.inherited or call.stream is not None for call in calls)
+        return waited_for or any(stream.outlet is not None for stream in streams)
 
     def is_expired(self, now: float) -> bool:
         """Return whether nobody has used it for its timeout."""
@@ -125,7 +130,7 @@ class LiveSession:
     def may_leave(self) -> bool:
         """Whether nobody waits here for something that the next server could not give."""
         calls = self.calls.in_flight.values()
-        return not self._delivering and all(call.stream and call.stream.may_go_on_elsewhere for call in calls)
+        return not self.entering and all(call.stream and call.stream.may_go_on_elsewhere for call in calls)
 
     def stream_all(self) -> None:
         """Turn the answer of every call into a stream that may be one: then it can be had at the next server."""
@@ -213,28 +218,26 @@ class LiveSession:
             return
         answer, number = found
         try:
-            await self._deliver(one_line(answer), first=True)
+            await self._deliver(one_line(answer), first=True, answers=number)
         except Unavailable as error:
             _log.info("session %s: whoever asked has ended before the answer came: %s", redacted(self.id), error)
-        else:
-            self._let_go(number)
 
-    async def notify(self, message: Message, body: bytes) -> None:
-        """Pass on a notification; return once the keeper has it.
+    async def notify(self, message: Message, body: bytes, *, reaches: int = 0) -> None:
+        """Pass on a notification; return once the keeper has it, and knows what stage the server `reaches` by it.
 
         Raises:
             Unavailable: No server runs, or it ended before.
         """
-        await self._deliver(one_line(body))
+        await self._deliver(one_line(body), reaches=reaches)
         if message.method == CANCELLED and message.params is not None:
             self.calls.cancelled(message.params.request_id)
 
-    async def _deliver(self, frame: bytes, *, first: bool = False) -> None:
-        self._delivering += 1
+    async def _deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
+        self.entering += 1
         try:
-            await self.upstream.deliver(frame, first=first)
+            await self.upstream.deliver(frame, first=first, reaches=reaches, answers=answers)
         finally:
-            self._delivering -= 1
+            self.entering -= 1
 
     # -- what the server says
 
@@ -369,7 +372,8 @@ class LiveSession:
 
         def journaled(entry: Entry, error: HoldfastError | None) -> None:
             self._journaled(stream, entry, error)
-            if (number or call) and not (open_ended or isinstance(error, Moved)):
+            # What could not be written now, the next server can.
+            if (number or call) and not (open_ended or isinstance(error, Moved | Unavailable)):
                 self.upstream.done(number, call)
 
         owner.journaler.write(self.id, owner.term, entry, journaled)

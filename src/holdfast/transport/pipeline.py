@@ -227,6 +227,8 @@ class Edge:
         first = None
         if outlet is not None:  # an older client gets no opening, and shall know that its request came
             first = COMMENT if live.handshake.protocol < PRIMED_SINCE else await outlet.take()
+        if (outlet is None or first is None) and live.ending:
+            raise NotFound("the session has ended")
         if outlet is None or first is None:
             raise Refused(
                 "the stream of this request goes on at another connection, or when the server is back", wait_s=1.0
@@ -249,11 +251,10 @@ class Edge:
             return
         await self._ready_for(live, message)
         if message.method == "notifications/initialized":
+            await live.notify(message, body, reaches=2)
             await self._host.initialized(live)
+        else:
             await live.notify(message, body)
-            live.upstream.reached(2)
-            return
-        await live.notify(message, body)
 
     async def _batch(self, exchange: Exchange, body: bytes) -> None:
         """Take several messages at once, as protocol 2025-03-26 has it, and answer them together.

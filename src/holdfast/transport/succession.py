@@ -16,7 +16,7 @@ import msgspec
 
 from ..gateway.contract import Handshake, Inventory, Upstreams
 from ..gateway.rules import UNANSWERED
-from ..model import HoldfastError, Misused, NotFound, Refused, redacted
+from ..model import HoldfastError, Misused, NotFound, Refused, Unavailable, redacted
 from ..model.jsonrpc import INTERRUPTED, error_answer, id_from_json
 from ..runtime import shielded, spawn
 from ..sessions import SessionManager
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 KEY: Final = "mcp"
 """Where in a session's metadata the gateway keeps its handshake."""
 ADOPTED_AT_ONCE: Final = 32
+ADOPTED_AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 HAND_OVER_POLL_S: Final = 0.005
 STOP_S: Final = 10.0
 NEVER_ARRIVED: Final = "this call never reached its MCP server, for the server it came through ended before; call again"
@@ -42,6 +43,10 @@ class House(Protocol):
 
     def now(self) -> float:
         """Return the time in seconds since the epoch."""
+        ...
+
+    async def initialized(self, live: LiveSession) -> None:
+        """Record that the client has finished the handshake, unless that is known."""
         ...
 
     def make(self, session_id: str, principal: str | None) -> LiveSession:
@@ -131,10 +136,21 @@ class Succession:
         with contextlib.suppress(NotFound):  # its worker was stopped
             try:
                 if session_id not in self._live:
-                    await self.adopt(session_id, principal)
+                    await self._adopt_in_the_end(session_id, principal)
             except HoldfastError as error:
                 if not isinstance(error, NotFound):
                     _log.warning("session %s could not be taken over yet: %s", redacted(session_id), error)
+
+    async def _adopt_in_the_end(self, session_id: str, principal: str | None) -> None:
+        """Adopt a session, also when that fails for a while."""
+        for delay_s in ADOPTED_AGAIN_S:
+            try:
+                await self.adopt(session_id, principal)
+            except Unavailable:
+                await asyncio.sleep(delay_s)
+            else:
+                return
+        await self.adopt(session_id, principal)
 
     async def _adopt(self, session_id: str, principal: str | None) -> LiveSession | HoldfastError:
         """Make this node the session's owner, with the worker that is there, and answer what nobody else will."""
@@ -146,13 +162,16 @@ class Succession:
         try:
             await self._take_over(live, inventory)
         except (Misused, KeyError, TypeError) as error:
+            live.calls.lost()
             _log.debug("no session of this server: %s", error)
             await self._end_worker(live)
             return NotFound("no session of this server has such an id")
         except NotFound as error:
+            live.calls.lost()
             await self._end_worker(live)
             return error
         except HoldfastError as error:
+            live.calls.lost()
             live.upstream.release()
             return error
         return live
@@ -167,14 +186,18 @@ class Succession:
         if inventory is not None and inventory.first:
             told = await self._journal.origins(live.id, inventory.first, inventory.last)
         unanswered = live.take_over(inventory, await self._journal.unfinished(live.id), told)
-        why = RESTARTED if inventory is None else NEVER_ARRIVED
-        await append_to(self._journal, live.id, self._house.term, [self._final(stream, why) for stream in unanswered])
+        began = self._house.now() if inventory is None else inventory.since
+        await append_to(self._journal, live.id, self._house.term, [self._final(stream, began) for stream in unanswered])
         await self._places.make(live.place)
+        if inventory is not None and inventory.stage == 2:
+            await self._house.initialized(live)
         self._live[live.id] = live
         live.upstream.go(live.handshake)
 
-    def _final(self, stream: OpenStream, why: str) -> Entry:
+    def _final(self, stream: OpenStream, began: float) -> Entry:
+        """Answer a call that the worker, which `began` then, does not know."""
         opening = stream.opening
+        why = RESTARTED if opening.at < began else NEVER_ARRIVED
         data = error_answer(id_from_json(opening.request), INTERRUPTED, why)
         return Entry(opening.stream, self._house.term, stream.last_seq + 1, Kind.FINAL, self._house.now(), data)
 
