@@ -99,6 +99,7 @@ async def test_a_worker_passes_from_server_to_server_through_an_older_keeper(arc
             assert await workers.attach("two", on_frame=again.hear, on_exit=again.exits.append) is None
             assert keeper_of(data) == keeper.pid
             await worker.stop(grace_s=10.0)
+            worker.done(again.frames[-1][1])
             worker.done(again.exits[0].number)
         assert keeper.process.wait(ANSWERS_WITHIN_S) == 0, "nobody needs it any more"
 
