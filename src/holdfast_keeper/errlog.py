@@ -15,6 +15,8 @@ class ErrorLog:
     Each of the two files holds at most `FILE_BYTES_MAX`. A disk that refuses costs log lines, never the worker.
     """
 
+    __slots__ = ("_path", "_size", "_tail")
+
     def __init__(self, path: str) -> None:
         self._path = path
         self._size: int | None = None

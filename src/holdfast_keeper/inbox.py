@@ -9,6 +9,7 @@ FRAMES_MAX = 256
 BYTES_MAX = 2**20
 OVERFLOW_BYTES = 80 * 2**20  # more than the largest message, which may wait behind another one
 CHUNK_BYTES = 65536  # what an empty pipe takes
+NOTHING = memoryview(b"")
 
 
 class Inbox:
@@ -21,15 +22,19 @@ class Inbox:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._chunk = memoryview(b"")
+        self._chunk = NOTHING
         self._chunk_frames = 0
-        self._first: deque[bytes] = deque()
-        self._waiting: deque[bytes] = deque()
+        # None when empty, for most of thousands are.
+        self._first: deque[bytes] | None = None
+        self._waiting: deque[bytes] | None = None
         self._bytes = 0
 
     def add(self, frame: bytes, first: bool = False) -> None:
         """Queue one frame, whatever waits already."""
-        (self._first if first else self._waiting).append(frame)
+        if first:
+            self._first = _appended(self._first, frame)
+        else:
+            self._waiting = _appended(self._waiting, frame)
         self._bytes += len(frame) + 1
 
     def write(self) -> bool:
@@ -43,18 +48,20 @@ class Inbox:
                 return True
             except OSError:
                 return False
-            self._chunk = self._chunk[written:]
+            self._chunk = self._chunk[written:] or NOTHING
             self._bytes -= written
         return True
 
     def _cut_chunk(self) -> None:
         """Make the next chunk of whole frames; one frame may be larger than a chunk."""
         queue = self._first or self._waiting
+        assert queue is not None
         frames = [queue.popleft()]
         size = len(frames[0])
         while queue and size + len(queue[0]) < CHUNK_BYTES:
             size += len(queue[0]) + 1
             frames.append(queue.popleft())
+        self._first, self._waiting = self._first or None, self._waiting or None
         self._chunk_frames = len(frames)
         self._chunk = memoryview(b"\n".join((*frames, b"")))
 
@@ -80,4 +87,11 @@ class Inbox:
 
     @property
     def _frames(self) -> int:
-        return (self._chunk_frames if self._chunk else 0) + len(self._first) + len(self._waiting)
+        return (self._chunk_frames if self._chunk else 0) + len(self._first or ()) + len(self._waiting or ())
+
+
+def _appended(queue: deque[bytes] | None, frame: bytes) -> deque[bytes]:
+    if queue is None:
+        return deque((frame,))
+    queue.append(frame)
+    return queue

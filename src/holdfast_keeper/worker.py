@@ -55,6 +55,44 @@ class Worker:
     Invariant: what it says goes to one server at a time, and is kept until that one has acknowledged it.
     """
 
+    __slots__ = (
+        "_child",
+        "_ended_by",
+        "_exit_number",
+        "_exit_told",
+        "_family_gone_at",
+        "_flowing",
+        "_full",
+        "_held_up",
+        "_inbox",
+        "_kill_at",
+        "_lines",
+        "_log",
+        "_loop",
+        "_open",
+        "_reaped_at",
+        "_stalled",
+        "_status",
+        "_stdin_awaited",
+        "_term_at",
+        "_why",
+        "backlog",
+        "calls",
+        "family",
+        "keep_s",
+        "label",
+        "left",
+        "number",
+        "over",
+        "owner",
+        "pid",
+        "place",
+        "serial",
+        "since",
+        "stage",
+        "unwanted",
+    )
+
     def __init__(self, order: Order, child: Child, loop: Loop, room: Room) -> None:
         self.serial, self.label, self.place, _, self.keep_s = order
         self.pid = child.pid
