@@ -62,7 +62,7 @@ async def test_closing_stops_every_worker_within_the_grace_and_tells_each_exit_o
 
 
 async def test_closing_kills_a_keeper_that_does_not_end(tmp_path: Path) -> None:
-    async with opened(tmp_path, "echo", grace_s=0.1) as workers:
+    async with opened(tmp_path, "echo", grace_s=0.1, hello_s_max=2.0) as workers:
         worker, heard = await spawned(workers, tmp_path / "one")
         keeper = parent_of(worker.pid)
         os.kill(keeper, signal.SIGSTOP)
@@ -158,7 +158,7 @@ async def test_workers_are_full_while_the_keeper_does_not_read_and_ready_when_it
 
 
 async def test_a_keeper_that_never_reads_is_given_up_and_another_follows(tmp_path: Path) -> None:
-    async with opened(tmp_path, "echo") as workers:
+    async with opened(tmp_path, "echo", hello_s_max=2.0) as workers:
         worker, heard = await spawned(workers, tmp_path / "one")
         os.kill(parent_of(worker.pid), signal.SIGSTOP)
         for _ in range(80):
