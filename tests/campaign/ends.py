@@ -101,7 +101,8 @@ class Ender:
         self._servers.ready(new)
         self._world.came_up()
         awaken.join()
-        yield from self._gone(old, "the paused server")
+        # One that was paused while it held the lock of the store is ended, for its successor could not open it.
+        yield from self._gone(old, "the paused server", codes=(0, -signal.SIGKILL))
 
     def _replace(self, end: End) -> Iterator[str]:
         old = self._servers.process
@@ -114,7 +115,7 @@ class Ender:
             yield f"exit code 0 after SIGTERM; found {code}"
         self._servers.start()
 
-    def _gone(self, old: Server, name: str) -> Iterator[str]:
+    def _gone(self, old: Server, name: str, codes: tuple[int, ...] = (0,)) -> Iterator[str]:
         """Wait until a server that has a successor ends by itself."""
         try:
             code = old.wait(GONE_S_MAX)
@@ -123,5 +124,5 @@ class Ender:
             old.kill()
             old.wait()
             return
-        if code != 0:
+        if code not in codes:
             yield f"{name} to end with code 0; found {code}"
