@@ -156,7 +156,10 @@ class Neighbours:
         """
         while not self._superseded.is_set():
             if self._door is None:
-                with contextlib.suppress(HoldfastError):
+                with contextlib.suppress(HoldfastError, OSError):
+                    if self._channel.fileno() < 0:  # it went with the keeper before; who served then has left by now
+                        ours, self._channel = _channel()
+                        ours.close()
                     self._door = await asyncio.to_thread(Door.open, self._data)
             if self._door is not None:
                 channel = await self._until_asked(self._door)
@@ -164,8 +167,6 @@ class Neighbours:
                     return channel
                 self._door.close()
                 self._door = None
-                ours, self._channel = _channel()
-                ours.close()  # whoever served before has left by now
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._superseded.wait(), OPENED_AGAIN_S)
         return None
