@@ -16,7 +16,7 @@ from .loop import Loop
 from .outbox import Outbox
 from .room import Room
 from .strays import Strays
-from .worker import Order, Owner, Worker
+from .worker import UNHEARD, Order, Owner, Worker
 
 LOCK_WAIT_S: Final = 10.0
 LOCK_POLL_S: Final = 0.02
@@ -49,7 +49,7 @@ class Crew:
         self._alone: dict[Worker, float] = {}
         self._touched: set[Worker] = set()
         self._pending: dict[tuple[Owner, int], tuple[float, dict[str, Any]]] = {}
-        self._sweep_planned = self._watch_planned = self._ending = False
+        self._sweep_planned = self._watch_planned = False
 
     @property
     def is_gone(self) -> bool:
@@ -95,7 +95,7 @@ class Crew:
         frame_bytes_max, keep_s = int(order["frame_bytes_max"]), float(order["keep_s"])
         soft, hard = self._files_max
         with contextlib.suppress(OSError):
-            os.unlink(f"{place}/unheard")  # noqa: PTH108 - of a keeper that was killed
+            os.unlink(f"{place}/{UNHEARD}")  # noqa: PTH108 - of a keeper that was killed
         try:
             child = start(order["command"], work, env, (min(order.get("files_max") or soft, hard), hard))
         except StartError as error:
@@ -140,7 +140,7 @@ class Crew:
             worker.keep_s = 0.0
             if worker.owner is None:
                 self._alone[worker] = time.monotonic() + grace_s
-        self._watch_the_alone()
+        self._plan_watch()
 
     def withdraw(self, owner: Owner) -> None:
         """Start none of those that `owner`, which is gone, still waited for."""
@@ -150,7 +150,15 @@ class Crew:
     def left_alone(self, worker: Worker) -> None:
         """Note that a worker has no server from now on; without one in time it is ended."""
         self._alone[worker] = time.monotonic() + worker.keep_s
-        self._watch_the_alone()
+        if not worker.keep_s:
+            self._give_up(worker)
+        self._plan_watch()
+
+    def _plan_watch(self) -> None:
+        """Look after those that are alone in a while; one look is for all of them, however many come."""
+        if self._alone and not self._watch_planned:
+            self._watch_planned = True
+            self._loop.after(WATCH_S, self._watch_the_alone)
 
     def _watch_the_alone(self) -> None:
         self._watch_planned = False
@@ -159,16 +167,18 @@ class Crew:
             if worker.owner is not None:
                 del self._alone[worker]
             elif now >= until:
-                if worker.left:
-                    self.forget(worker)
-                elif worker.keep_s:
-                    worker.unwanted = True
-                    worker.end(f"no server came back for it within {worker.keep_s:g} s", 0.0, ALONE_S)
-                else:
-                    worker.end("the server ended", 0.0, ALONE_S)
-        if self._alone and not self._watch_planned:
-            self._watch_planned = True
-            self._loop.after(WATCH_S, self._watch_the_alone)
+                self._give_up(worker)
+        self._plan_watch()
+
+    def _give_up(self, worker: Worker) -> None:
+        """End a worker that no server will come for, or forget it if that is done."""
+        if worker.left:
+            self.forget(worker)
+        elif worker.keep_s:
+            worker.unwanted = True
+            worker.end(f"no server came back for it within {worker.keep_s:g} s", 0.0, ALONE_S)
+        else:
+            worker.end("the server ended", 0.0, ALONE_S)
 
     def forget(self, worker: Worker) -> None:
         """Let go of what is kept of a worker that has left."""

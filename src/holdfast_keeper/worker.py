@@ -21,6 +21,7 @@ from .processes import Process, send_signal, tree
 from .room import Room
 
 CHUNK_BYTES = 65536
+UNHEARD = "unheard"  # the file in a session's folder for what no server has taken
 LAME_S = 0.5  # how long a process may take to exit after it closed a pipe
 FORCED_S = 1.0  # from SIGTERM to SIGKILL for a worker that broke a bound
 STRAYS_S = 0.5  # from SIGTERM to SIGKILL for what a worker left behind
@@ -102,7 +103,7 @@ class Worker:
         self.left = self.over = self.unwanted = False
         self.owner: Owner | None = None
         self.number = 0  # among the owner's workers
-        self.backlog = Backlog(room, f"{order.place}/unheard")
+        self.backlog = Backlog(room, f"{order.place}/{UNHEARD}")
         self.calls: dict[int, tuple[bytes, float]] = {}
         self._child = child
         self._loop = loop
