@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -80,6 +81,41 @@ def test_a_server_that_does_not_speak_the_protocol_is_told_so(tmp_path: Path, no
     with started(tmp_path) as (ours, process):
         ours.sendall(nonsense)
         assert "error" in answer(ours)
+        assert process.wait(60.0) == 0
+
+
+CONNECTING = """
+import os, socket, sys
+at = os.open(".", os.O_PATH)
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as ours:
+    ours.connect(f"/proc/self/fd/{at}/keeper.sock")
+    try:
+        ours.sendall(bytes.fromhex(sys.argv[1]))
+        print(ours.recv(1))
+    except OSError:
+        print("refused")
+"""
+
+
+def test_the_socket_is_its_users_alone(tmp_path: Path) -> None:
+    """R-SEC-4; who gets at it all the same is told nothing."""
+    hello = wire.message(wire.HELLO, 0, b'{"versions": [2], "role": "server", "term": 1, "pid": 1}')
+    folder = tmp_path.parent / f"{tmp_path.name}-shared"
+    folder.mkdir()
+    with started(folder) as (ours, process):
+        ours.sendall(hello)
+        assert ours.recv(65536)
+        place = folder / wire.SOCKET
+        assert place.stat().st_mode & 0o777 == 0o600
+        if os.geteuid() == 0:  # only root can be two users
+            folder.chmod(0o755)
+            place.chmod(0o666)
+            asking = wire.message(wire.HELLO, 0, b'{"versions": [2], "role": "operator", "asks": "status"}')
+            command = [sys.executable, "-I", "-c", CONNECTING, asking.hex()]
+            ran = subprocess.run(command, capture_output=True, cwd=folder, timeout=60.0, check=False)
+            assert ran.stdout in (b"b''\n", b"refused\n"), ran.stderr
+        ours.close()
         assert process.wait(60.0) == 0
 
 

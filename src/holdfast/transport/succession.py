@@ -133,13 +133,14 @@ class Succession:
             session_id, principal = msgspec.json.decode(label, type=tuple[str, str | None])
         except msgspec.MsgspecError:
             return
-        with contextlib.suppress(NotFound):  # its worker was stopped
-            try:
-                if session_id not in self._live:
-                    await self._adopt_in_the_end(session_id, principal)
-            except HoldfastError as error:
-                if not isinstance(error, NotFound):
-                    _log.warning("session %s could not be taken over yet: %s", redacted(session_id), error)
+        if session_id in self._live:
+            return
+        try:
+            await self._adopt_in_the_end(session_id, principal)
+        except NotFound:
+            pass  # its worker was stopped
+        except HoldfastError as error:
+            _log.warning("session %s could not be taken over yet: %s", redacted(session_id), error)
 
     async def _adopt_in_the_end(self, session_id: str, principal: str | None) -> None:
         """Adopt a session, also when that fails for a while."""
@@ -187,7 +188,9 @@ class Succession:
             told = await self._journal.origins(live.id, inventory.first, inventory.last)
         unanswered = live.take_over(inventory, await self._journal.unfinished(live.id), told)
         began = self._house.now() if inventory is None else inventory.since
-        await append_to(self._journal, live.id, self._house.term, [self._final(stream, began) for stream in unanswered])
+        if unanswered:
+            finals = [self._final(stream, began) for stream in unanswered]
+            await append_to(self._journal, live.id, self._house.term, finals)
         await self._places.make(live.place)
         if inventory is not None and inventory.stage == 2:
             await self._house.initialized(live)
