@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import SessionManager
+from holdfast import SessionManager, open_store
 from holdfast.testing import ManualClock
 
 
@@ -24,5 +24,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def sessions(url: str, clock: ManualClock) -> AsyncIterator[SessionManager[dict[str, Any]]]:
-    async with SessionManager[dict[str, Any]].open(url, clock=clock) as manager:
-        yield manager
+    """Not entered, so that nothing is swept but what the test sweeps."""
+    async with open_store(url) as store:
+        yield SessionManager(store, clock=clock)

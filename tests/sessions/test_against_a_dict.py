@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from holdfast import Conflict, Draft, NotFound, SessionManager
+from holdfast import Conflict, Draft, NotFound, SessionManager, open_store
 from holdfast.testing import ManualClock
 
 T = TypeVar("T")
@@ -54,8 +54,10 @@ class ManagerMachine(RuleBasedStateMachine):
         self.enter()
 
     def enter(self) -> None:
-        self.context = SessionManager[dict[str, Any]].open(self.url, clock=self.clock)
-        self.sessions = self.run(self.context.__aenter__())
+        self.context = open_store(self.url)
+        self.sessions: SessionManager[dict[str, Any]] = SessionManager(
+            self.run(self.context.__aenter__()), clock=self.clock
+        )
 
     def leave(self) -> None:
         self.run(self.context.__aexit__(None, None, None))

@@ -124,9 +124,9 @@ async def test_an_access_restarts_the_idle_clock_and_a_look_does_not(sessions: S
     await sessions.set_timeout("set_timeout", 10)
     await sessions.peek("peek")
     await sessions.list()
-    assert len([session async for session in sessions.scan()]) == len([name async for name in sessions.ids()]) == 8
+    assert len([session async for session in sessions.scan()]) == len(await sessions.ids()) == 8
     clock.advance(6)
-    assert sorted([name async for name in sessions.ids()]) == ["get", "set_timeout", "touch", "update"]
+    assert sorted(await sessions.ids()) == ["get", "set_timeout", "touch", "update"]
 
 
 async def test_a_session_is_gone_exactly_at_its_timeout(sessions: Sessions, clock: ManualClock) -> None:
@@ -142,7 +142,7 @@ async def test_a_session_is_gone_exactly_at_its_timeout(sessions: Sessions, cloc
         sessions.update("s", increment),
         sessions.set_timeout("s", None),
         sessions.terminate("s", "late"),
-        sessions.adopt("s", 1),
+        sessions.take_over("s", 1),
     ):
         with pytest.raises(NotFound, match="s…"):
             await act
@@ -318,7 +318,7 @@ async def test_a_terminated_session_only_shows(sessions: Sessions, clock: Manual
     with pytest.raises(NotFound):
         await sessions.update(session.id, increment)
     assert (await sessions.terminate(session.id, "again")).reason == "crashed"
-    assert [each async for each in sessions.ids()] == []
+    assert await sessions.ids() == []
     assert [each.id async for each in sessions.scan(state=None)] == [session.id]
     clock.advance(99)
     assert (await sessions.peek(session.id)).reason == "crashed"
@@ -383,7 +383,7 @@ async def test_a_late_sweep_shows_nothing_that_is_too_old(sessions: Sessions, cl
     assert await sessions.expire_due(late_s=3) == []
     assert not await is_there(sessions, "s")
     with pytest.raises(NotFound):
-        await sessions.adopt("s", 1, late_s=3)
+        await sessions.take_over("s", 1, late_s=3)
     clock.advance(3)
     assert len(await sessions.expire_due(late_s=3)) == 1
 
@@ -414,15 +414,15 @@ async def test_a_late_owner_adopts_what_the_one_before_may_have_used(sessions: S
     session = await sessions.create({"n": 0}, timeout=10)
     clock.advance(12.9)
     with pytest.raises(NotFound):
-        await sessions.adopt(session.id, 1)
-    adopted = await sessions.adopt(session.id, 1, late_s=3)
+        await sessions.take_over(session.id, 1)
+    adopted = await sessions.take_over(session.id, 1, late_s=3)
     assert (adopted.term, adopted.last_accessed) == (1, session.created_at)
     assert not await is_there(sessions, session.id)
     await sessions.record_use(session.id, clock.now(), timeout=10)
     assert (await sessions.get(session.id)).metadata == {"n": 0}
     clock.advance(13)
     with pytest.raises(NotFound):
-        await sessions.adopt(session.id, 2, late_s=3)
+        await sessions.take_over(session.id, 2, late_s=3)
 
 
 async def test_a_clock_that_is_behind_lowers_no_access(url: str) -> None:
@@ -442,10 +442,10 @@ async def test_adopt_fences_off_the_owner_before(sessions: Sessions, clock: Manu
     """R-CLU-2."""
     session = await sessions.create({"n": 0}, timeout=10)
     clock.advance(4)
-    adopted = await sessions.adopt(session.id, 5)
+    adopted = await sessions.take_over(session.id, 5)
     assert (adopted.term, adopted.version, adopted.last_accessed) == (5, 2, session.created_at)
     with pytest.raises(Moved):
-        await sessions.adopt(session.id, 4)
+        await sessions.take_over(session.id, 4)
     with pytest.raises(Moved):
         await sessions.update(session.id, increment, term=4)
     with pytest.raises(Moved):
@@ -461,7 +461,7 @@ async def test_adopt_fences_off_the_owner_before(sessions: Sessions, clock: Manu
 async def test_of_owners_that_race_the_highest_term_stays(sessions: Sessions) -> None:
     """R-CLU-2."""
     session = await sessions.create()
-    await asyncio.gather(*(sessions.adopt(session.id, term) for term in (2, 9, 4)), return_exceptions=True)
+    await asyncio.gather(*(sessions.take_over(session.id, term) for term in (2, 9, 4)), return_exceptions=True)
     assert (await sessions.peek(session.id)).term == 9
 
 
@@ -497,7 +497,7 @@ async def test_six_methods_are_enough_for_a_store(clock: ManualClock) -> None:
     await sessions.create(id="s", timeout=10)
     await sessions.create(id="t", timeout=20)
     clock.advance(10)
-    assert [name async for name in sessions.ids()] == ["t"]
+    assert await sessions.ids() == ["t"]
     with pytest.raises(Misused, match="journal"):
         _ = sessions.requests
 
@@ -506,15 +506,15 @@ async def test_ids_are_listed_over_many_pages(sessions: Sessions) -> None:
     """R-MGR-6."""
     names = [f"s{at:04}" for at in range(2500)]
     for name in names:
-        await sessions.create(id=name, durable=False)
-    assert sorted([name async for name in sessions.ids()]) == names
+        await sessions.create(id=name)
+    assert sorted(await sessions.ids()) == names
 
 
 async def test_a_scan_continues_behind_the_last_session_seen(sessions: Sessions) -> None:
     """R-MGR-6."""
     names = [f"s{at:04}" for at in range(1200)]
     for name in names:
-        await sessions.create(id=name, durable=False)
+        await sessions.create(id=name)
     scan = sessions.scan()
     seen: list[Session[Metadata]] = [await anext(scan) for _ in range(700)]
     cursor = scan.cursor

@@ -66,12 +66,22 @@ def test_what_is_expired_stays_expired(
         assert rules.is_expired(record, NOW + after_s + later_s)
 
 
+@given(LIVES, LIVES, SECONDS, SECONDS)
+def test_what_is_left_of_a_life_says_when_it_is_gone(
+    timeout: float | None, max_age: float | None, after_s: float, late_s: float
+) -> None:
+    """R-MGR-3: to the moment."""
+    record = record_of("s", timeout=timeout, max_age=max_age)
+    left_s = rules.left_s(record, NOW + after_s, late_s)
+    assert (left_s <= 0) is rules.is_gone(record, NOW + after_s, late_s)
+    assert rules.left_s(record_of("s", state="terminated"), NOW) <= 0
+
+
 @given(SECONDS, SECONDS)
 def test_an_access_never_moves_back(first_s: float, second_s: float) -> None:
     """R-MGR-2."""
-    record = rules.accessed(rules.accessed(record_of("s"), NOW + first_s), NOW + second_s)
-    assert record.last_accessed == NOW + max(first_s, second_s)
-    assert rules.next_version(record, NOW).last_accessed == record.last_accessed
+    record = rules.next_version(record_of("s", last_accessed=NOW + first_s), NOW + second_s, {"term": 3})
+    assert (record.last_accessed, record.version, record.term) == (NOW + max(first_s, second_s), 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ async def test_what_cannot_be_read_hides_nothing_from_scans_and_lists(
         for _ in range(2):
             assert [session.id for session in await sessions.list()] == ["first", "last"]
             assert [session.id async for session in sessions.scan()] == ["first", "last"]
-            assert [name async for name in sessions.ids()] == ["first", "secret-name", "last"]
+            assert await sessions.ids() == ["first", "secret-name", "last"]
         assert [each.getMessage()[:12] for each in caplog.records] == ["session secr"]
         assert "secret-name" not in caplog.text
 
@@ -178,7 +178,7 @@ async def test_what_is_damaged_can_be_deleted(path: Path) -> None:
         await sessions.create(id="s")
         execute(path, f"UPDATE sessions SET body = {DAMAGED}")
         assert await sessions.delete("s") is True
-        assert [name async for name in sessions.ids()] == []
+        assert await sessions.ids() == []
 
 
 @pytest.mark.parametrize("limit", [7, 100])

@@ -10,6 +10,7 @@ from pathlib import Path
 from holdfast import Draft, SessionManager
 from holdfast.stores.contract import Entry, Kind, append_to
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.testing.records import record_of
 
 
 def say(*words: object) -> None:
@@ -36,7 +37,7 @@ async def write(store: SqliteStore, name: str) -> None:
         )
         say("journal", name, 2 * at + 1)
         extra = f"{name}-{at}"
-        await sessions.create({}, id=extra, timeout=None, durable=at % 2 == 0)
+        await store.put(record_of(extra, timeout=None), expect=0, durable=at % 2 == 0)
         say("session", extra, 0)
         if at % 3 == 0:
             await sessions.delete(extra)

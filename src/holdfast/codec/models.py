@@ -6,29 +6,38 @@ import dataclasses
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from ..model.errors import Misused
-from .values import decode, encode
+from .values import BYTES_MAX, decode, encode
 
 _KEPT_EXACTLY = (bytes, datetime, date, timedelta, UUID, Decimal)
 
 
-def codec_for(metadata_type: type[Any] | None) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
-    """Return how metadata of `metadata_type` (None: a dict) is encoded and decoded.
+def codec_for(
+    metadata_type: type[Any] | None, bytes_max: int = BYTES_MAX
+) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """Return how metadata of `metadata_type` (None: a dict) is encoded, in `bytes_max` bytes at most, and decoded.
 
     Fields of a model come back as their declared types say. Both raise what `values` raises, and `Misused` when the
     metadata is not of the type.
+
+    Raises:
+        Misused: It is no such type, or the bound is less than 1.
     """
+    if type(bytes_max) is not int or bytes_max < 1:
+        raise Misused(f"metadata_bytes_max is an int of 1 or more, not {bytes_max!r}")
+    encoded = encode if bytes_max == BYTES_MAX else partial(encode, bytes_max=bytes_max)
     if metadata_type is None or metadata_type is dict:
-        return encode, decode
+        return encoded, decode
     if hasattr(metadata_type, "model_dump") and hasattr(metadata_type, "model_validate"):
-        return _Pydantic(metadata_type).pair()
+        return _Pydantic(metadata_type, encoded).pair()
     if dataclasses.is_dataclass(metadata_type) or issubclass(metadata_type, msgspec.Struct):
-        return _Model(metadata_type).pair()
+        return _Model(metadata_type, encoded).pair()
     raise Misused(
         f"metadata_type is a dataclass, a msgspec.Struct or a pydantic model, not {metadata_type.__name__}; "
         "leave it out to store a dict"
@@ -38,8 +47,9 @@ def codec_for(metadata_type: type[Any] | None) -> tuple[Callable[[Any], bytes], 
 class _Model:
     """Dataclasses and msgspec.Structs, by msgspec's own conversion."""
 
-    def __init__(self, metadata_type: type[Any]) -> None:
+    def __init__(self, metadata_type: type[Any], encoded: Callable[[Any], bytes]) -> None:
         self._type = metadata_type
+        self._encoded = encoded
 
     def pair(self) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
         return self._encode, self._decode
@@ -48,7 +58,7 @@ class _Model:
         if not isinstance(metadata, self._type):
             raise Misused(f"metadata is a {self._type.__name__}, not {type(metadata).__name__}")
         try:
-            return encode(self._to_dict(metadata))
+            return self._encoded(self._to_dict(metadata))
         except (TypeError, ValueError, RecursionError) as error:
             raise Misused(f"metadata of type {self._type.__name__} is not storable: {error}") from error
 

@@ -69,19 +69,24 @@ def _encode_packed(metadata: dict[Any, Any], bytes_max: int) -> bytes:
 
 
 def _is_plain(metadata: dict[Any, Any]) -> bool:
-    """Tell whether msgpack keeps `metadata` exactly. Only small and flat data is looked at; the rest is packed."""
+    """Tell whether msgpack keeps `metadata` exactly. Only small and flat data is looked at; the rest is packed.
+
+    Written out, because each call of a function would cost as much as looking at three values.
+    """
     if len(metadata) > _PLAIN_ITEMS_MAX:
         return False
     for key, item in metadata.items():
-        kind = type(item)
         if type(key) is not str:
             return False
-        if kind not in _LEAVES and not (kind is dict or (kind is list and _holds_leaves(item))):
-            return False
-        if kind is dict and not (_holds_leaves(item.values()) and all(type(inner) is str for inner in item)):
+        kind = type(item)
+        if kind is list and len(item) <= _PLAIN_ITEMS_MAX:
+            for inner in item:
+                if type(inner) not in _LEAVES:
+                    return False
+        elif kind is dict and len(item) <= _PLAIN_ITEMS_MAX:
+            for name, inner in item.items():
+                if type(name) is not str or type(inner) not in _LEAVES:
+                    return False
+        elif kind not in _LEAVES:
             return False
     return True
-
-
-def _holds_leaves(items: Any) -> bool:
-    return len(items) <= _PLAIN_ITEMS_MAX and all(type(item) in _LEAVES for item in items)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+_gettime: Final = time.clock_gettime
+_BOOTTIME: Final = time.CLOCK_BOOTTIME
+
+stopwatch_ns: Final = time.perf_counter_ns
+"""Returns nanoseconds since some moment: for how long something took, never for when it was."""
 
 
 class Clock(Protocol):
@@ -27,4 +33,4 @@ class SystemClock:
         self._offset_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def now(self) -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._offset_s
+        return _gettime(_BOOTTIME) + self._offset_s

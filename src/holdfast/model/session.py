@@ -41,5 +41,6 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     @property
     def deadline(self) -> float:
         """The moment from which the session is expired unless it is accessed before, or `NEVER`."""
-        idle_end = NEVER if self.timeout is None else self.last_accessed + self.timeout
-        return min(idle_end, self.expires_at)
+        timeout, max_age = self.timeout, self.max_age
+        idle_end = NEVER if timeout is None else self.last_accessed + timeout
+        return idle_end if max_age is None else min(idle_end, self.created_at + max_age)

@@ -20,14 +20,24 @@ class SessionLocks:
     def __init__(self) -> None:
         self._held: dict[str, deque[asyncio.Future[None]] | None] = {}
 
+    def is_free(self, session_id: str) -> bool:
+        """Tell whether nobody holds the lock."""
+        return session_id not in self._held
+
+    def take(self, session_id: str) -> bool:
+        """Take the lock if nobody holds it; return whether this did, for then `release` must follow."""
+        if session_id in self._held:
+            return False
+        self._held[session_id] = None
+        return True
+
     async def acquire(self, session_id: str) -> None:
         """Return once this task holds the lock; `release` must follow.
 
         Raises:
             Refused: 10,000 tasks wait for it already.
         """
-        if session_id not in self._held:
-            self._held[session_id] = None
+        if self.take(session_id):
             return
         waiting = self._held[session_id]
         if waiting is None:
@@ -46,10 +56,10 @@ class SessionLocks:
 
     def release(self, session_id: str) -> None:
         """Hand the lock to the task that has waited longest, if any."""
-        waiting = self._held[session_id]
+        waiting = self._held.pop(session_id)
         while waiting:
             turn = waiting.popleft()
             if not turn.done():
+                self._held[session_id] = waiting
                 turn.set_result(None)
                 return
-        del self._held[session_id]

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from functools import partial
+from itertools import islice
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from ..codec import BYTES_MAX
 from ..codec.models import codec_for
-from ..model.clock import Clock, SystemClock
-from ..model.errors import Conflict, Corrupt, Misused, Moved, NotFound, VersionConflict
+from ..model.clock import Clock, SystemClock, stopwatch_ns
+from ..model.errors import Conflict, Corrupt, Misused, NotFound
 from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
+from ..runtime import Periodic, shielded
 from ..stores import open_store
-from ..stores.contract import IdPage, Journal, Listing, Query, Store
+from ..stores.contract import Described, IdPage, Listing, Query, Store, StoreInfo
 from . import rules
-from .locks import SessionLocks
+from .acts import SWEEP_PAGE, TRIES_MAX, moved, not_found
+from .creation import Creation
+from .events import (
+    SessionCreated,
+    SessionDeleted,
+    SessionOwnerChanged,
+    SessionStateChanged,
+    SessionUpdated,
+)
+from .groups import Group
+from .metrics import SAMPLED, Metrics
 from .requests import Requests
+from .room import Capacity
 from .scan import Scan
-from .session import Draft, Session, metadata_of
+from .session import Changes, Draft, Home, Session
+from .subscriptions import WAITING_MAX, Handler, Subscription
 
 M = TypeVar("M")
 
@@ -32,17 +45,32 @@ Duration: TypeAlias = float | timedelta | None
 Sessions: TypeAlias = list[Session[M]]
 
 DEFAULT_TIMEOUT_S: Final = 3600.0
-TRIES_MAX: Final = 60
-_PAUSE_S_MAX: Final = 0.1
-_SWEEP_PAGE: Final = 1000
+CLOSE_S: Final = 4.0
+SWEEP_S: Final = 0.5
+SHARED_LATE_S: Final = 5.0
+"""How late a process sweeps what others may use: they write an access by the deadline that it extends, and a little."""
+_IDS_PAGE: Final = 5000
+_LOCALS_LOOKED_AT: Final = 100
 
 _DEFAULT: Final[Any] = object()
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 _replaced: Final = msgspec.structs.replace
 
 
-class SessionManager(Generic[M]):
-    """Sessions in one store. A manager belongs to the event loop it is used on; stores may be shared by many."""
+class SessionManager(Creation[M]):
+    """Sessions in one store. A manager belongs to the event loop it is used on; stores may be shared by many.
+
+    Get one by `open`, or around a store of yours by `async with SessionManager(store) as sessions`: inside, what
+    expires is deleted, and subscribers told, within a second. One that is made and not entered sweeps when it is told.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     async with SessionManager.open("memory://") as sessions:
+        ...         session = await sessions.create({"items": ["tea"]}, timeout=60)
+        ...         return (await sessions.get(session.id)).metadata
+        >>> asyncio.run(main())
+        {'items': ['tea']}
+    """
 
     def __init__(
         self,
@@ -50,14 +78,15 @@ class SessionManager(Generic[M]):
         *,
         default_timeout: Duration = DEFAULT_TIMEOUT_S,
         metadata_type: type[M] | None = None,
+        metadata_bytes_max: int = BYTES_MAX,
+        capacity: Capacity | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._store = store
-        self._clock = clock or SystemClock()
-        self._default_timeout_s = rules.duration_s(default_timeout, "default_timeout")
-        self._encode, self._decode = codec_for(metadata_type)
-        self._locks = SessionLocks()
-        self._requests = Requests(store, store, self._clock) if isinstance(store, Journal) else None
+        home = Home[M](*codec_for(metadata_type, metadata_bytes_max))
+        default_timeout_s = rules.duration_s(default_timeout, "default_timeout")
+        super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity)
+        self._late_s = 0.0
+        self._sweeper = Periodic("delete expired sessions", self._chores, interval_s=SWEEP_S)
 
     @classmethod
     @asynccontextmanager
@@ -67,6 +96,8 @@ class SessionManager(Generic[M]):
         *,
         default_timeout: Duration = DEFAULT_TIMEOUT_S,
         metadata_type: type[M] | None = None,
+        metadata_bytes_max: int = BYTES_MAX,
+        capacity: Capacity | None = None,
         clock: Clock | None = None,
     ) -> AsyncIterator[SessionManager[M]]:
         """Open the store at `url` (`memory://`, `sqlite:///path`), manage its sessions, and close it at the end.
@@ -75,8 +106,32 @@ class SessionManager(Generic[M]):
             Misused: The address is not understood, or what is there is not a store this version can use.
             Unavailable: It cannot be opened now.
         """
-        async with open_store(url) as store:
-            yield cls(store, default_timeout=default_timeout, metadata_type=metadata_type, clock=clock)
+        async with (
+            open_store(url) as store,
+            cls(
+                store,
+                default_timeout=default_timeout,
+                metadata_type=metadata_type,
+                metadata_bytes_max=metadata_bytes_max,
+                capacity=capacity,
+                clock=clock,
+            ) as manager,
+        ):
+            yield manager
+
+    async def __aenter__(self) -> Self:
+        info = await self._store.info() if isinstance(self._store, Described) else None
+        self._late_s = SHARED_LATE_S if info is None or info.shared else 0.0
+        self._sweeper.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await shielded(self.close(), within_s=CLOSE_S + 1, name="close a session manager")
+
+    async def close(self) -> None:
+        """Sweep no more and let subscribers have what they were not told yet, for 4 s at most; the store stays open."""
+        await self._sweeper.stop()
+        await self._subscriptions.close(within_s=CLOSE_S)
 
     @property
     def requests(self) -> Requests:
@@ -88,6 +143,8 @@ class SessionManager(Generic[M]):
         if self._requests is None:
             raise Misused(f"{type(self._store).__name__} keeps no journal; use a store that implements Journal")
         return self._requests
+
+    # -- one session
 
     async def create(
         self,
@@ -104,14 +161,16 @@ class SessionManager(Generic[M]):
         """Create a session that is gone after `timeout` seconds without access, or after `max_age` seconds at all.
 
         None means never; without `timeout` the manager's default counts. Without `id` it gets 128 random bits.
-        With `term` it has an owner from the beginning. With `durable` it outlives a power failure once this returns,
-        else this process only.
+        With `term` it has an owner from the beginning. With `durable` it outlives a power failure once this returns, if
+        the store does; without, it is kept in this process's memory alone, never written, and gone with the manager.
 
         Raises:
             Conflict: The id is taken. Nothing was changed.
             Misused: An argument is not valid, or something in the metadata is not storable.
+            Refused: There are as many sessions as the manager's capacity lets there be.
         """
-        now = self._clock.now()
+        began = 0 if self._meter.created & SAMPLED else stopwatch_ns()
+        now = self._now()
         record = Record(
             new_session_id() if id is None else check_session_id(id),
             1,
@@ -124,15 +183,42 @@ class SessionManager(Generic[M]):
             tags if tags is _NO_TAGS else rules.checked_tags(tags),
             "active",
             None,
-            self._encode({} if metadata is None else metadata),
+            self._home.encode({} if metadata is None else metadata),  # type: ignore[arg-type]  # M is a dict then
         )
-        try:
-            await self._store.put(record, expect=0, durable=durable)
-        except VersionConflict as error:
-            if not await self._make_room(record.id, now):
-                raise Conflict(f"the id {redacted(record.id)} is taken; choose another") from error
-            await self._store.put(record, expect=0, durable=durable)
-        return Session(record, self._decode)
+        await self._put(record, durable=durable)
+        self._meter.created += 1
+        session = self._written(record, now, SessionCreated)
+        if began:
+            self._meter.took("create", began)
+        return session
+
+    async def adopt(
+        self,
+        session: Session[M],
+        *,
+        timeout: Duration = _DEFAULT,  # the life of the session
+        max_age: Duration = None,
+        durable: bool = True,
+    ) -> Session[M]:
+        """Create what was made as a `Session` alone, with its id, owner, tags, metadata and live objects.
+
+        Raises:
+            Conflict, Misused, Refused: As `create`. Also `Misused` when it has been stored already.
+        """
+        if session.version:
+            raise Misused(f"session {redacted(session.id)} is stored already, at version {session.version}")
+        created = await self.create(
+            session.metadata,
+            timeout=timeout,
+            max_age=max_age,
+            owner=session.owner,
+            tags=session.tags,
+            id=session.id,
+            durable=durable,
+        )
+        if session.local:
+            created.local.update(session.local)
+        return created
 
     async def get(self, session_id: str) -> Session[M]:
         """Return the session; this counts as an access.
@@ -140,23 +226,17 @@ class SessionManager(Generic[M]):
         Raises:
             NotFound: It was never there, or is deleted, terminated or expired.
         """
-        record = await self._store.get(session_id)
-        now = self._clock.now()
-        if record is None or rules.is_gone(record, now):
-            raise _not_found(session_id)
-        await self._store.touch(session_id, now, within_s=rules.touch_delay_s(record.timeout))
-        return Session(rules.accessed(record, now), self._decode)
-
-    async def peek(self, session_id: str) -> Session[M]:
-        """Return the session, also a terminated one; this does not count as an access.
-
-        Raises:
-            NotFound: It was never there, or is deleted or expired.
-        """
-        record = await self._store.get(session_id)
-        if record is None or rules.is_expired(record, self._clock.now()):
-            raise _not_found(session_id)
-        return Session(record, self._decode)
+        began = 0 if self._meter.got & SAMPLED else stopwatch_ns()
+        now = self._now()
+        record = None if self._resident is None else self._resident.use_now(session_id, now)
+        if record is None:
+            record = await self._use(session_id, now)
+        elif self._room is not None:
+            self._room.used(session_id)
+        self._meter.got += 1
+        if began:
+            self._meter.took("get", began)
+        return Session(record, self._home, now)
 
     async def touch(self, session_id: str) -> None:
         """Count an access.
@@ -164,7 +244,26 @@ class SessionManager(Generic[M]):
         Raises:
             NotFound: It was never there, or is deleted, terminated or expired.
         """
-        await self.get(session_id)
+        began = 0 if self._meter.touched & SAMPLED else stopwatch_ns()
+        now = self._now()
+        if self._resident is None or self._resident.use_now(session_id, now) is None:
+            await self._use(session_id, now)
+        elif self._room is not None:
+            self._room.used(session_id)
+        self._meter.touched += 1
+        if began:
+            self._meter.took("touch", began)
+
+    async def peek(self, session_id: str) -> Session[M]:
+        """Return the session, also a terminated one; this does not count as an access.
+
+        Raises:
+            NotFound: It was never there, or is deleted or expired.
+        """
+        record = await self._store.get(session_id) if isinstance(session_id, str) else None
+        if record is None or rules.is_expired(record, self._now()):
+            raise not_found(session_id)
+        return Session(record, self._home)
 
     async def record_use(self, session_id: str, at: float, *, timeout: float | None) -> None:
         """Tell of a use at `at`, seconds since the epoch, that the session's owner has seen and nobody else.
@@ -180,43 +279,37 @@ class SessionManager(Generic[M]):
         fn: Callable[[Draft[M]], Draft[M] | Awaitable[Draft[M]]],
         *,
         term: int | None = None,
-        durable: bool = True,
+        sync: bool = True,
     ) -> Session[M]:
         """Change metadata, tags or timeout atomically; return the session as stored. This counts as an access.
 
         `fn`, sync or async, gets a private draft, changes it and returns it. It may run again after a conflict with
         another process. What it raises reaches the caller, and nothing is changed. Updates of one session by the
-        tasks of one process run one after the other. With `term` the write is an owner's.
+        tasks of one process run one after the other, so one that waits has 30 s. With `sync` the change outlives a
+        power failure once this returns, else this process only. With `term` the write is an owner's.
 
         Raises:
             NotFound: It was never there, or is deleted, terminated or expired.
             Moved: The stored term is higher than `term`. Nothing was written.
             Conflict: Others wrote in between every time it was tried. Nothing was written.
             Misused: `fn` returned something else, or set something that is not storable.
+            Refused: `fn` took longer than 30 s. Nothing was written.
         """
-
-        async def change(record: Record) -> Record:
-            draft = Draft(record, self._decode)
-            returned = fn(draft)
-            if inspect.isawaitable(returned):
-                returned = await returned
-            if returned is not draft:
-                raise Misused(f"fn returns the draft it was given, not {type(returned).__name__}; add `return draft`")
-            return _replaced(
-                record,
-                metadata=metadata_of(draft, self._encode),
-                tags=record.tags if draft.tags is record.tags else rules.checked_tags(draft.tags),
-                timeout=rules.duration_s(draft.timeout, "timeout"),
-            )
-
-        return Session(await self._write(session_id, change, term, durable), self._decode)
+        began = 0 if self._meter.updated & SAMPLED else stopwatch_ns()
+        session = None if self._resident is None else self._update_now(self._resident, session_id, fn, term)
+        if session is None:
+            session = await self._write(session_id, partial(self._drafted, fn), SessionUpdated, term=term, sync=sync)
+        self._meter.updated += 1
+        if began:
+            self._meter.took("update", began)
+        return session
 
     async def set_timeout(
         self,
         session_id: str,
         timeout: Duration,  # the life of the session
         *,
-        durable: bool = True,
+        sync: bool = True,
     ) -> Session[M]:
         """Set after how many seconds without access the session is gone; 0 at once, None never. Counts as an access.
 
@@ -224,22 +317,39 @@ class SessionManager(Generic[M]):
             NotFound, Conflict, Misused: As `update`.
         """
         timeout_s = rules.duration_s(timeout, "timeout")
+        return await self._write(session_id, lambda _: {"timeout": timeout_s}, SessionUpdated, sync=sync)
 
-        async def change(record: Record) -> Record:
-            return _replaced(record, timeout=timeout_s)
+    async def tag(self, session_id: str, *tags: str) -> Session[M]:
+        """Add tags to a session. Counts as an access.
 
-        return Session(await self._write(session_id, change, None, durable), self._decode)
+        Raises:
+            NotFound, Conflict: As `update`.
+            Misused: A tag is not valid, or there would be more than 64.
+        """
+        added = rules.checked_tags(tags)
+        return await self._write(
+            session_id, lambda record: {"tags": rules.checked_tags(record.tags | added)}, SessionUpdated
+        )
 
-    async def adopt(
+    async def untag(self, session_id: str, *tags: str) -> Session[M]:
+        """Take tags from a session; those it does not have are passed over. Counts as an access.
+
+        Raises:
+            NotFound, Conflict: As `update`.
+        """
+        removed = frozenset(tags)
+        return await self._write(session_id, lambda record: {"tags": record.tags - removed}, SessionUpdated)
+
+    async def take_over(
         self, session_id: str, term: int, *, late_s: float = 0.0, owner: str | UnsetType | None = UNSET
     ) -> Session[M]:
         """Make `term` the session's term, so that every node with a lower one is refused; not an access.
 
-        With `owner` only a session is adopted that belongs to that principal, or to none with None.
+        With `owner` only a session is taken over that belongs to that principal, or to none with None.
 
-        With `late_s` a session idle for its timeout is adopted until that many seconds later, because the owner before
-        may have seen accesses that it did not write; `max_age` and a timeout of 0 are exact. For everything else such
-        a session stays expired until `record_use` tells of an access.
+        With `late_s` a session idle for its timeout is taken over until that many seconds later, because the owner
+        before may have seen accesses that it did not write; `max_age` and a timeout of 0 are exact. For everything else
+        such a session stays expired until `record_use` tells of an access.
         It is written without fsync: the number itself was made durable when it was given out.
 
         Raises:
@@ -248,12 +358,12 @@ class SessionManager(Generic[M]):
             Moved: The stored term is higher. Nothing was written.
         """
 
-        async def change(record: Record) -> Record:
+        def change(record: Record) -> Changes:
             if owner is not UNSET and record.owner != owner:
-                raise _not_found(session_id)
-            return _replaced(record, term=term)
+                raise not_found(session_id)
+            return {"term": term}
 
-        return Session(await self._write(session_id, change, term, False, late_s), self._decode)
+        return await self._write(session_id, change, SessionOwnerChanged, term=term, sync=False, late_s=late_s)
 
     async def terminate(self, session_id: str, reason: str | None = None, *, term: int | None = None) -> Session[M]:
         """End the session for good, durably; `peek` shows it and the reason until its timeout is over.
@@ -264,18 +374,13 @@ class SessionManager(Generic[M]):
             NotFound: It was never there, or is deleted or expired.
             Moved: The stored term is higher than `term`. Nothing was written.
         """
-        checked_reason = rules.checked_reason(reason)
-
-        async def change(record: Record) -> Record:
-            timeout_s = rules.TOMBSTONE_S_MAX if record.timeout is None else min(record.timeout, rules.TOMBSTONE_S_MAX)
-            return _replaced(record, state="terminated", reason=checked_reason, timeout=timeout_s)
-
+        change = partial(rules.ended, reason=rules.checked_reason(reason))
         try:
-            return Session(await self._write(session_id, change, term, True), self._decode)
+            return await self._write(session_id, change, SessionStateChanged, term=term)
         except NotFound:
             return await self.peek(session_id)
 
-    async def delete(self, session_id: str, *, durable: bool = True, term: int | None = None) -> bool:
+    async def delete(self, session_id: str, *, sync: bool = True, term: int | None = None) -> bool:
         """Delete the session and all that belongs to it; return whether it was there (an expired one was not).
 
         A damaged one is deleted too: nothing else can be done with it here.
@@ -284,40 +389,47 @@ class SessionManager(Generic[M]):
             Moved: The stored term is higher than `term`. Nothing was deleted.
             Conflict: With `term`, others kept on writing it. Nothing was deleted.
         """
+        began = 0 if self._meter.deleted & SAMPLED else stopwatch_ns()
         for _ in range(TRIES_MAX):
             try:
-                record = await self._store.get(session_id)
+                record = await self._store.get(session_id) if isinstance(session_id, str) else None
             except Corrupt:
-                return await self._store.delete(session_id, durable=durable)
+                return await self._store.delete(session_id, durable=sync)
             if record is None:
                 return False
             if term is not None and record.term > term:
-                raise _moved(record, term)
-            was_there = not rules.is_expired(record, self._clock.now())
+                raise moved(record, term)
+            was_there = not rules.is_expired(record, self._now())
             expect = None if term is None else record.version
-            if await self._store.delete(session_id, expect=expect, durable=durable):
+            if await self._store.delete(session_id, expect=expect, durable=sync):
+                self._meter.deleted += 1
+                self._removed(record, SessionDeleted)
+                if began:
+                    self._meter.took("delete", began)
                 return was_there
             if term is None:
                 return False
         raise Conflict(f"session {redacted(session_id)} was written by others {TRIES_MAX} times; try again later")
 
-    async def ids(self, *, late_s: float = 0.0) -> AsyncIterator[str]:
-        """Yield the id of every active session, damaged ones too where the store can list ids; else as `scan`.
+    # -- many sessions
 
-        Expired ones are left out as of the moment at which their page, of 1,000 at most, was read; with `late_s` only
-        those that have been so for as many seconds, where the store can list ids (`adopt` says why).
+    async def ids(self, *, late_s: float = 0.0) -> list[str]:
+        """Return the id of every active session, damaged ones too where the store can list ids; else as `scan`.
+
+        Expired ones are left out as of the moment at which their page, of 5,000 at most, was read; with `late_s` only
+        those that have been so for as many seconds, where the store can list ids (`take_over` says why). All are held
+        in memory, 90 bytes each or so: `scan` when that is too much.
         """
         if not isinstance(self._store, Listing):
-            async for record in Scan(self._store, Query(state="active"), self._clock, _itself):
-                yield record.id
-            return
+            return [session.id async for session in self.scan()]
+        found: list[str] = []
         page = IdPage([], None)
         begun = False
         while not begun or page.cursor is not None:
             begun = True
-            page = await self._store.list_ids(self._clock.now() - late_s, cursor=page.cursor)
-            for session_id in page.ids:
-                yield session_id
+            page = await self._store.list_ids(self._now() - late_s, cursor=page.cursor, limit=_IDS_PAGE)
+            found += page.ids
+        return found
 
     async def list(self, where: Callable[[Session[M]], bool] | None = None) -> Sessions[M]:
         """Return every active session for which `where` is true. All are held in memory: `scan` when they are many."""
@@ -339,18 +451,23 @@ class SessionManager(Generic[M]):
         A session whose record is damaged is left out, and logged.
         """
         query = Query(prefix=prefix, owner=owner, tag=tag, state=state)
-        return Scan(self._store, query, self._clock, lambda record: Session(record, self._decode), cursor)
+        return Scan(self._store, query, self._clock, lambda record: Session(record, self._home), cursor)
+
+    def group(self, tag: str) -> Group[M]:
+        """Return the group of all sessions that carry a tag, to act on together. It exists as long as it has members.
+
+        Raises:
+            Misused: The tag is not valid.
+        """
+        (checked,) = rules.checked_tags([tag])
+        return Group(self, checked)
 
     async def cleanup_expired(self) -> int:
         """Delete every session that is expired now; return how many. The cost follows their number."""
-        now = self._clock.now()
-        count = 0
-        while gone := await self._store.expire(now, limit=_SWEEP_PAGE):
-            count += len(gone)
-        return count
+        return await self._sweep()
 
     async def expire_due(
-        self, limit: int = _SWEEP_PAGE, *, now: float | None = None, late_s: float = 0.0
+        self, limit: int = SWEEP_PAGE, *, now: float | None = None, late_s: float = 0.0
     ) -> Sessions[M]:
         """Delete up to `limit` expired sessions and return them; of racing callers and processes one gets each.
 
@@ -364,64 +481,48 @@ class SessionManager(Generic[M]):
         """
         if limit < 1 or not late_s >= 0:
             raise Misused(f"expire_due(limit={limit}, late_s={late_s}): limit is 1 or more, late_s 0 or more")
-        moment = self._clock.now() if now is None else now
-        gone = await self._store.expire(moment - late_s, limit=limit)
-        return [Session(record, self._decode) for record in gone]
+        return await self._expire((self._now() if now is None else now) - late_s, limit)
 
-    async def _write(
-        self,
-        session_id: str,
-        change: Callable[[Record], Awaitable[Record]],
-        term: int | None,
-        durable: bool,
-        adopting_late_s: float | None = None,
-    ) -> Record:
-        """Write what `change` makes of the record; an access, unless it is an owner adopting it, so many seconds late.
+    # -- how it goes
+
+    def subscribe(self, handler: Handler, *kinds: type, waiting_max: int = WAITING_MAX) -> Subscription:
+        """Have `handler`, sync or async, told of what this manager does from now on: events of `kinds`, or all.
+
+        It is called on the event loop, after the act, with one event at a time; those of one session come in order,
+        each once at most. A sync one must not block. It can neither fail nor stall an act: what it raises is logged,
+        and of the events that find `waiting_max` others waiting it is told the number only (`EventsMissed`). What
+        other processes do to a store they share is not told here.
 
         Raises:
-            NotFound, Moved, Conflict: As `update`. Nothing was written.
+            Misused: A kind is no event, or `waiting_max` is less than 1.
         """
-        accesses, late_s = adopting_late_s is None, adopting_late_s or 0.0
-        await self._locks.acquire(session_id)
-        try:
-            for attempt in range(TRIES_MAX):
-                record = await self._store.get(session_id)
-                if record is None or rules.is_gone(record, self._clock.now(), late_s):
-                    raise _not_found(session_id)
-                if term is not None and record.term > term:
-                    raise _moved(record, term)
-                changed = await change(record)
-                now = self._clock.now()
-                if rules.is_gone(record, now, late_s):
-                    # It ended while `fn` ran, unless it was accessed meanwhile: the next look decides.
-                    continue
-                changed = rules.next_version(changed, now if accesses else record.last_accessed)
-                try:
-                    await self._store.put(changed, expect=record.version, durable=durable)
-                except VersionConflict:
-                    await asyncio.sleep(random.uniform(0, min(_PAUSE_S_MAX, 0.001 * 2**attempt)))
-                else:
-                    return changed
-            raise Conflict(f"session {redacted(session_id)} was written by others {TRIES_MAX} times; try again later")
-        finally:
-            self._locks.release(session_id)
+        return self._subscriptions.add(handler, kinds, waiting_max)
 
-    async def _make_room(self, session_id: str, now: float) -> bool:
-        """Delete the session under a wanted id if it is expired; return whether the id is free now."""
-        record = await self._store.get(session_id)
-        if record is None:
-            return True
-        return rules.is_expired(record, now) and await self._store.delete(session_id, expect=record.version)
+    async def metrics(self) -> Metrics:
+        """Return what was counted so far. With SQLite, counting what is stored takes a while, off the loop."""
+        by_state = await self._described().count(self._now())
+        return self._meter.read(by_state, sum(each.missed for each in self._subscriptions.all))
 
+    async def store_info(self) -> StoreInfo:
+        """Return what the store is and how it stands.
 
-def _itself(record: Record) -> Record:
-    return record
+        Raises:
+            Misused: It does not say.
+        """
+        return await self._described().info()
 
+    # -- helpers, in order of use
 
-def _moved(record: Record, term: int) -> Moved:
-    return Moved(f"session {redacted(record.id)} has term {record.term}, yours is {term}; stop serving it")
+    def _described(self) -> Described:
+        if not isinstance(self._store, Described):
+            raise Misused(f"{type(self._store).__name__} does not say what it keeps; implement Described")
+        return self._store
 
-
-def _not_found(session_id: str) -> NotFound:
-    shown = redacted(session_id) if isinstance(session_id, str) else type(session_id).__name__
-    return NotFound(f"session {shown} is not there: it never was, or it is deleted, terminated or expired")
+    async def _chores(self) -> None:
+        """Delete what is expired; and let go of live objects of sessions that others have deleted, some each time."""
+        await self._sweep(self._late_s)
+        for session_id in list(islice(self._home.locals, _LOCALS_LOOKED_AT)):
+            if await self._store.get(session_id) is None:
+                self._home.forget(session_id)
+            elif session_id in self._home.locals:
+                self._home.locals[session_id] = self._home.locals.pop(session_id)  # to the end: others are next

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -40,19 +40,34 @@ def is_expired(record: Record, now: float, late_s: float = 0.0) -> bool:
     )
 
 
+def left_s(record: Record, now: float, late_s: float = 0.0) -> float:
+    """Return how long the session still lives if nobody accesses it; 0 or less when it is gone. As `is_gone`."""
+    if record.state != "active":
+        return 0.0
+    timeout, max_age = record.timeout, record.max_age
+    left = math.inf if timeout is None else timeout - (now - record.last_accessed)
+    if late_s and timeout:
+        left += late_s
+    return left if max_age is None else min(left, max_age - (now - record.created_at))
+
+
 def touch_delay_s(timeout_s: float | None) -> float:
     """Return how long an access may wait to be written: 1 % of the timeout, at least 1 s, at most 30 s."""
-    return 30.0 if timeout_s is None else min(max(timeout_s / 100, 1.0), 30.0)
+    if timeout_s is None or timeout_s >= 3000.0:
+        return 30.0
+    return timeout_s / 100 if timeout_s > 100.0 else 1.0
 
 
-def accessed(record: Record, now: float) -> Record:
-    """Return the record after an access at `now`. A clock that went back changes nothing."""
-    return record if now <= record.last_accessed else _replaced(record, last_accessed=now)
+def ended(record: Record, reason: str | None) -> dict[str, object]:
+    """Return what changes of a session that is ended for good; it stays for a day at most, to be looked at."""
+    timeout = TOMBSTONE_S_MAX if record.timeout is None else min(record.timeout, TOMBSTONE_S_MAX)
+    return {"state": "terminated", "reason": reason, "timeout": timeout}
 
 
-def next_version(record: Record, accessed_at: float) -> Record:
+def next_version(record: Record, accessed_at: float, changes: dict[str, Any]) -> Record:
     """Return the record as the next write stores it; its last access never moves back."""
-    return _replaced(record, version=record.version + 1, last_accessed=max(record.last_accessed, accessed_at))
+    accessed_at = max(accessed_at, record.last_accessed)
+    return _replaced(record, version=record.version + 1, last_accessed=accessed_at, **changes)
 
 
 def duration_s(value: float | timedelta | None, name: str) -> float | None:

@@ -4,29 +4,82 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from ..model.ids import redacted
+from ..codec import decode, encode
+from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
+from . import rules
 
 M = TypeVar("M")
 
+Changes: TypeAlias = dict[str, Any]
+"""Fields of a record and their next values."""
+
 _UNREAD: Final[Any] = object()
+
+
+class Home(Generic[M]):
+    """What the sessions of one manager share: how their metadata is written and read, and their live objects."""
+
+    __slots__ = ("decode", "encode", "locals")
+
+    def __init__(self, encode: Callable[[M], bytes], decode: Callable[[bytes], M]) -> None:
+        self.encode = encode
+        self.decode = decode
+        self.locals: dict[str, dict[str, Any]] = {}
+
+    def local_of(self, session_id: str) -> dict[str, Any]:
+        """Return the live objects of a session, which are there until `forget`."""
+        found = self.locals.get(session_id)
+        if found is None:
+            found = self.locals[session_id] = {}
+        return found
+
+    def forget(self, session_id: str) -> None:
+        """Let go of the live objects of a session that is gone."""
+        self.locals.pop(session_id, None)
 
 
 class Session(Generic[M]):
     """A session as it was when it was read; nothing here changes what is stored.
 
-    Times are seconds since the epoch, durations seconds. `metadata` is decoded when it is first asked for and
-    belongs to the caller.
+    Times are seconds since the epoch, durations seconds. `metadata` is decoded when it is first asked for and belongs
+    to the caller. `local` holds live objects of this process, such as tasks and connections, by names of yours: all
+    who hold the session share it, it is never stored, and it goes with the session.
+
+    One can be made without a manager (`new`), used alone, and stored later by `SessionManager.adopt`, which gives it
+    its times; until then its version is 0.
+
+        >>> cart = Session.new({"items": []}, tags=["cart"])
+        >>> cart.metadata["items"].append("tea")
+        >>> cart.metadata, sorted(cart.tags), cart.version
+        ({'items': ['tea']}, ['cart'], 0)
     """
 
-    __slots__ = ("_decode", "_metadata", "_record")
+    __slots__ = ("_home", "_metadata", "_record", "_used_at")
 
-    def __init__(self, record: Record, decode: Callable[[bytes], M]) -> None:
+    def __init__(self, record: Record, home: Home[M], used_at: float = 0.0) -> None:
         self._record = record
-        self._decode = decode
+        self._home = home
+        self._used_at = used_at
         self._metadata: M = _UNREAD
+
+    @classmethod
+    def new(
+        cls, metadata: M | None = None, *, id: str | None = None, owner: str | None = None, tags: Iterable[str] = ()
+    ) -> Session[M]:
+        """Make a session that is stored nowhere.
+
+        Raises:
+            Misused: An argument is not valid.
+        """
+        session_id = new_session_id() if id is None else check_session_id(id)
+        checked = rules.checked_owner(owner), rules.checked_tags(tags)
+        record = Record(session_id, 0, 0, 0.0, 0.0, None, None, *checked, "active", None, b"")
+        session = Session(record, Home[M](encode, decode))  # type: ignore[arg-type]  # used for live objects only
+        session._metadata = {} if metadata is None else metadata  # type: ignore[assignment]  # M is a dict then
+        return session
 
     @property
     def id(self) -> str:
@@ -46,7 +99,7 @@ class Session(Generic[M]):
 
     @property
     def last_accessed(self) -> float:
-        return self._record.last_accessed
+        return max(self._record.last_accessed, self._used_at)
 
     @property
     def timeout(self) -> float | None:
@@ -75,8 +128,12 @@ class Session(Generic[M]):
     @property
     def metadata(self) -> M:
         if self._metadata is _UNREAD:
-            self._metadata = self._decode(self._record.metadata)
+            self._metadata = self._home.decode(self._record.metadata)
         return self._metadata
+
+    @property
+    def local(self) -> dict[str, Any]:
+        return self._home.local_of(self._record.id)
 
     def __repr__(self) -> str:
         return f"<Session {redacted(self._record.id)} version {self._record.version}, {self._record.state}>"
@@ -85,16 +142,20 @@ class Session(Generic[M]):
 class Draft(Session[M]):
     """A private copy that an update may change: `metadata`, `tags` and `timeout`. The rest stays as it is."""
 
-    __slots__ = ("_tags", "_timeout")
+    __slots__ = ("_changes",)
 
-    def __init__(self, record: Record, decode: Callable[[bytes], M]) -> None:
-        super().__init__(record, decode)
-        self._tags: Any = record.tags
-        self._timeout: Any = record.timeout
+    def __init__(self, record: Record, home: Home[M]) -> None:
+        self._record = record
+        self._home = home
+        self._used_at = 0.0
+        self._metadata: M = _UNREAD
+        self._changes: Changes | None = None
 
     @property
     def metadata(self) -> M:
-        return super().metadata
+        if self._metadata is _UNREAD:
+            self._metadata = self._home.decode(self._record.metadata)
+        return self._metadata
 
     @metadata.setter
     def metadata(self, metadata: M) -> None:
@@ -102,21 +163,40 @@ class Draft(Session[M]):
 
     @property
     def tags(self) -> frozenset[str]:
-        return self._tags  # type: ignore[no-any-return]  # checked when it is written
+        return self._get("tags")  # type: ignore[no-any-return]  # checked when it is written
 
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
-        self._tags = tags
+        self._set("tags", tags)
 
     @property
     def timeout(self) -> float | None:
-        return self._timeout  # type: ignore[no-any-return]  # checked when it is written
+        return self._get("timeout")  # type: ignore[no-any-return]  # checked when it is written
 
     @timeout.setter
     def timeout(self, timeout: float | timedelta | None) -> None:
-        self._timeout = timeout
+        self._set("timeout", timeout)
 
+    def _get(self, name: str) -> Any:
+        changes = self._changes
+        return changes[name] if changes is not None and name in changes else getattr(self._record, name)
 
-def metadata_of(draft: Draft[M], encode: Callable[[M], bytes]) -> bytes:
-    """Return the metadata of `draft`, encoded; what was never looked at is taken as it is stored."""
-    return draft._record.metadata if draft._metadata is _UNREAD else encode(draft._metadata)
+    def _set(self, name: str, value: object) -> None:
+        if self._changes is None:
+            self._changes = {}
+        self._changes[name] = value
+
+    def changes(self) -> Changes:
+        """Return what of the record is to be written. Metadata that was never looked at stays as it is stored.
+
+        Raises:
+            Misused: Something that was set is not storable or not valid.
+        """
+        changes = self._changes or {}
+        if "tags" in changes:
+            changes["tags"] = rules.checked_tags(changes["tags"])
+        if "timeout" in changes:
+            changes["timeout"] = rules.duration_s(changes["timeout"], "timeout")
+        if self._metadata is not _UNREAD:
+            changes["metadata"] = self._home.encode(self._metadata)
+        return changes

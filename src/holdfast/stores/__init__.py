@@ -1,10 +1,26 @@
 """Where sessions are kept. `contract` is what a store promises, `open_store` opens one by its address."""
 
-from .contract import Entry, IdPage, Journal, JournalBounds, Kind, Listing, Page, Query, Store
+from .beside import BesideStore
+from .contract import (
+    Described,
+    Entry,
+    IdPage,
+    Journal,
+    JournalBounds,
+    Kind,
+    Listing,
+    Page,
+    Query,
+    Resident,
+    Store,
+    StoreInfo,
+)
 from .memory import MemoryStore
 from .url import open_store
 
 __all__ = [
+    "BesideStore",
+    "Described",
     "Entry",
     "IdPage",
     "Journal",
@@ -14,6 +30,8 @@ __all__ = [
     "MemoryStore",
     "Page",
     "Query",
+    "Resident",
     "Store",
+    "StoreInfo",
     "open_store",
 ]

@@ -112,6 +112,30 @@ class Store(Protocol):
 
 
 @runtime_checkable
+class Resident(Protocol):
+    """An ability of stores that have every record in this process's memory: to act without waiting for anything.
+
+    Acts of both kinds on one session count in the order in which they are called.
+    """
+
+    def get_now(self, session_id: str) -> Record | None:
+        """Do what `Store.get` does."""
+        ...
+
+    def put_now(self, record: Record, expect: int) -> None:
+        """Do what `Store.put` does."""
+        ...
+
+    def use_now(self, session_id: str, now: float) -> Record | None:
+        """Count an access at `now` if the session is active and its deadline is after `now`, else return None.
+
+        Returns the record as it was written last: for its `last_accessed` read `now`, or whatever was told before that
+        is later.
+        """
+        ...
+
+
+@runtime_checkable
 class Listing(Protocol):
     """An ability of stores: lists ids without reading records, so that it is fast and no damage hides an id."""
 
@@ -123,6 +147,34 @@ class Listing(Protocol):
         Raises:
             Misused: The cursor is not one of this store's.
         """
+        ...
+
+
+class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store is.
+
+    `kind` is the scheme of its address; `durability` what a durable write outlives: "none" (not even the process) or
+    "full" (a power failure); `schema` the version of its form on disk, 0 when it has none; `health` "ok", or what is
+    wrong. A `shared` one may be used by other processes at the same time.
+    """
+
+    kind: str
+    durability: str
+    schema: int
+    health: str
+    shared: bool
+
+
+@runtime_checkable
+class Described(Protocol):
+    """An ability of stores: says what it is and how it stands, and how much it keeps."""
+
+    async def info(self) -> StoreInfo:
+        """Return what it is; a store that cannot be used says so in `health`, and raises nothing."""
+        ...
+
+    async def count(self, now: float) -> dict[str, int]:
+        """Return how many records there are in each state, without those whose deadline is at or before `now`."""
         ...
 
 

@@ -1,6 +1,7 @@
-"""Finds expired records in memory at a cost that follows their number: ids filed under the second of their deadline.
+"""Finds expired records in memory at a cost that follows their number: filed under the second of their deadline.
 
-An access moves nothing. When a second has come, what is filed under it is looked at: expired, or filed again.
+An access moves nothing. When a second has come, what is filed under it is looked at: expired, or filed again. What is
+deleted, or filed elsewhere, stays where it was and is passed over; a slot that is half full of such is cleared.
 """
 
 from __future__ import annotations
@@ -10,23 +11,76 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from ..model.session import NEVER, Record
 
 _LOOKED_AT_A_SLICE: Final = 1000  # then other tasks get their turn: a slice takes less than 1 ms
-_SECONDS_SPARE: Final = 1000
-_NOWHERE: Final = -(2**62)
-_EXPIRED: Final = _NOWHERE - 1
+_SLOT_MAX: Final = 1024
+_SPARE: Final = 16
+_SLOTS_SPARE: Final = 1000
+_NOWHERE: Final = -1
+_EXPIRED: Final = -2
 
 
-class Kept:
-    """A record in memory, its place in the order of creation, and the second under which it is filed."""
+_replaced: Final = msgspec.structs.replace
 
-    __slots__ = ("number", "record", "second")
 
-    def __init__(self, record: Record, number: int) -> None:
-        self.record = record
+class Run:
+    """The ids of records created one after the other; None where one was deleted."""
+
+    __slots__ = ("ids", "live", "number")
+
+    def __init__(self, number: int) -> None:
         self.number = number
-        self.second = _NOWHERE
+        self.ids: list[str | None] = []
+        self.live = 0
+
+
+class Kept(msgspec.Struct, gc=False):
+    """A record in memory, its last access, its place in a run of others, and the slot in which it is filed.
+
+    An access changes nothing but `used_at`: a record of its own for each would cost more than all the rest.
+    Never seen by the garbage collector, which has nothing to find in it: there are no cycles.
+    """
+
+    record: Record
+    used_at: float
+    run: Run
+    place: int
+    slot: int = _NOWHERE
+
+    @property
+    def is_filed_as_expired(self) -> bool:
+        """Whether it was found expired."""
+        return self.slot == _EXPIRED
+
+    @property
+    def deadline(self) -> float:
+        """The record's, with the last access."""
+        record = self.record
+        timeout, max_age = record.timeout, record.max_age
+        idle_end = NEVER if timeout is None else self.used_at + timeout
+        return idle_end if max_age is None else min(idle_end, record.created_at + max_age)
+
+    def merged(self) -> Record:
+        """Return the record with the last access."""
+        record = self.record
+        if record.last_accessed != self.used_at:
+            record = self.record = _replaced(record, last_accessed=self.used_at)
+        return record
+
+
+class Slot:
+    """Some of those whose deadline is in one second, and how many of its entries are there for nothing."""
+
+    __slots__ = ("entries", "number", "second", "stale")
+
+    def __init__(self, number: int, second: int) -> None:
+        self.number = number
+        self.second = second
+        self.entries: list[Kept] = []
+        self.stale = 0
 
 
 class Deadlines:
@@ -35,102 +89,114 @@ class Deadlines:
     Invariant: each is filed once at most, and never under a later second than that of its deadline.
     """
 
-    __slots__ = ("_expired", "_filed", "_kept", "_seconds")
+    __slots__ = ("_kept", "_open", "_seconds", "_slots", "_slots_made", "expired")
 
     def __init__(self, kept: dict[str, Kept]) -> None:
         self._kept = kept
-        self._filed: dict[int, set[str]] = {}
-        self._seconds: list[int] = []
-        self._expired: dict[str, None] = {}
+        self._slots: dict[int, Slot] = {}
+        self._open: dict[int, Slot] = {}
+        self._seconds: list[tuple[int, int]] = []
+        self._slots_made = 0
+        self.expired: dict[str, None] = {}
+        """The ids of those that were found expired and are still kept."""
 
     def file(self, kept: Kept) -> None:
         """File what is new, or whose deadline may have moved to an earlier moment."""
-        if kept.second == _EXPIRED:
+        number = kept.slot
+        if number == _EXPIRED:
             self.forget(kept)
-        deadline = kept.record.deadline
+        deadline = kept.deadline
         if deadline == NEVER:
             # What is filed already is taken out when its second comes.
             return
         second = int(deadline)
-        if _NOWHERE < kept.second <= second:
-            return
-        self.forget(kept)
-        kept.second = second
-        ids = self._filed.get(second)
-        if ids is None:
-            ids = self._filed[second] = set()
-            heappush(self._seconds, second)
-        ids.add(kept.record.id)
-
-    def accessed(self, kept: Kept) -> None:
-        """Note that the deadline of `kept` moved to a later moment."""
-        if kept.second == _EXPIRED:
-            self.file(kept)
+        if number >= 0:
+            if self._slots[number].second <= second:
+                return
+            self.forget(kept)
+        slot = self._open.get(second)
+        if slot is None or len(slot.entries) >= _SLOT_MAX:
+            slot = self._slot(second)
+        slot.entries.append(kept)
+        kept.slot = slot.number
 
     def forget(self, kept: Kept) -> None:
         """Take out what is deleted; nothing happens when it is not filed."""
-        if kept.second == _EXPIRED:
-            del self._expired[kept.record.id]
-        elif kept.second != _NOWHERE:
-            ids = self._filed[kept.second]
-            ids.discard(kept.record.id)
-            if not ids:
-                self._drop(kept.second)
-        kept.second = _NOWHERE
+        number, kept.slot = kept.slot, _NOWHERE
+        if number == _EXPIRED:
+            del self.expired[kept.record.id]
+        elif number >= 0:
+            slot = self._slots[number]
+            slot.stale += 1
+            if slot.stale >= len(slot.entries):
+                self._drop(slot)
+            elif slot.stale > _SPARE and slot.stale * 2 > len(slot.entries):
+                slot.entries = [entry for entry in slot.entries if entry.slot == number]
+                slot.stale = 0
 
-    async def due(self, now: float, limit: int) -> list[Record]:
-        """Return up to `limit` records whose deadline is at or before `now`, in slices that stall nobody."""
+    async def look(self, now: float, enough: int | None = None) -> None:
+        """Find whose deadline is at or before `now`, until `enough` are in `expired`, in slices that stall nobody."""
         later_this_second: list[Kept] = []
         try:
-            more = True
-            while more:
-                more = self._look(now, limit, later_this_second)
+            while self._seconds and self._seconds[0][0] <= now and (enough is None or len(self.expired) < enough):
+                self._look(now, later_this_second)
                 await asyncio.sleep(0)
         finally:
             for kept in later_this_second:
                 if self._kept.get(kept.record.id) is kept:
                     self.file(kept)
-        found: list[Record] = []
-        for at, session_id in enumerate(list(islice(self._expired, limit))):
+
+    async def due(self, now: float, limit: int) -> list[Kept]:
+        """Return up to `limit` of those whose deadline is at or before `now`, in slices that stall nobody."""
+        await self.look(now, limit)
+        found: list[Kept] = []
+        for at, session_id in enumerate(list(islice(self.expired, limit))):
             if at % _LOOKED_AT_A_SLICE == _LOOKED_AT_A_SLICE - 1:
                 await asyncio.sleep(0)
             due = self._kept.get(session_id)
             if due is None:
                 continue  # deleted while others had their turn
-            if due.record.deadline <= now:
-                found.append(due.record)
+            if due.deadline <= now:
+                found.append(due)
             else:
                 # Accessed while others had their turn, or the caller's clock is behind another caller's.
                 self.file(due)
         return found
 
-    def _look(self, now: float, limit: int, later_this_second: list[Kept]) -> bool:
-        """Look at one slice of what is filed under seconds that have come; return whether there is more."""
-        left = _LOOKED_AT_A_SLICE
-        while self._seconds and self._seconds[0] <= now and len(self._expired) < limit:
-            second = self._seconds[0]
-            ids = self._filed.get(second)
-            if not ids:
-                self._filed.pop(heappop(self._seconds), None)
+    def _slot(self, second: int) -> Slot:
+        number = self._slots_made
+        self._slots_made += 1
+        slot = self._slots[number] = self._open[second] = Slot(number, second)
+        heappush(self._seconds, (second, number))
+        return slot
+
+    def _drop(self, slot: Slot) -> None:
+        """Let go of a slot in which nothing is filed any more."""
+        del self._slots[slot.number]
+        if self._open.get(slot.second) is slot:
+            del self._open[slot.second]
+        # The heap may keep slots that are gone: about as many as others.
+        if len(self._seconds) > 2 * len(self._slots) + _SLOTS_SPARE:
+            self._seconds = [(each.second, each.number) for each in self._slots.values()]
+            heapify(self._seconds)
+
+    def _look(self, now: float, later_this_second: list[Kept]) -> None:
+        """Look at the slot whose second comes first."""
+        second, number = heappop(self._seconds)
+        slot = self._slots.pop(number, None)
+        if slot is None:
+            return
+        if self._open.get(second) is slot:
+            del self._open[second]
+        for kept in slot.entries:
+            if kept.slot != number:
                 continue
-            if left == 0:
-                return True
-            left -= 1
-            kept = self._kept[ids.pop()]
-            kept.second = _NOWHERE
-            deadline = kept.record.deadline
+            kept.slot = _NOWHERE
+            deadline = kept.deadline
             if deadline <= now:
-                kept.second = _EXPIRED
-                self._expired[kept.record.id] = None
+                kept.slot = _EXPIRED
+                self.expired[kept.record.id] = None
             elif deadline < second + 1:
                 later_this_second.append(kept)
             else:
                 self.file(kept)
-        return False
-
-    def _drop(self, second: int) -> None:
-        del self._filed[second]
-        # The heap may keep seconds under which nothing is filed any more: about as many as others.
-        if len(self._seconds) > 2 * len(self._filed) + _SECONDS_SPARE:
-            self._seconds = list(self._filed)
-            heapify(self._seconds)

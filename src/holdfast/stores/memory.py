@@ -3,59 +3,93 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Final
-
-import msgspec
 
 from ..model.errors import HoldfastError, Misused, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
-from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query
-from .deadlines import Deadlines, Kept
+from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
+from .deadlines import Deadlines, Kept, Run
 from .memory_journal import MemoryJournal
 
-_replaced: Final = msgspec.structs.replace
-
-_CHUNK: Final = 1024  # records created one after the other lie together, so that a scan can continue anywhere
-_LOOKED_AT_A_PAGE: Final = 4000  # records, or empty chunks: about 1 ms
+_RUN: Final = 256  # records created one after the other lie together, so that a scan can continue anywhere
+_PLACES: Final = tuple(range(_RUN))  # each number once, however many records have it
+_LOOKED_AT_A_PAGE: Final = 4000  # records, or runs: about 1 ms
 _DELETED_A_SLICE: Final = 500
-_EMPTY: Final[dict[int, str]] = {}
+
+
+_number_of: Final = attrgetter("number")
 
 
 class MemoryStore:
-    """Keeps records and journals in memory; implements `Store`, `Listing`, `Journal`. Nothing outlives the process."""
+    """Keeps records and journals in memory, which nothing outlives.
+
+    Implements `Store`, `Resident`, `Listing`, `Described` and `Journal`.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[str, Kept] = {}
-        self._created = 0
-        self._chunks: dict[int, dict[int, str]] = {}
+        self._runs: list[Run] = [Run(0)]
+        self._ended: dict[str, None] = {}
         self._deadlines = Deadlines(self._kept)
         self._journal = MemoryJournal()
         self._term = 0
 
-    async def get(self, session_id: str) -> Record | None:
-        kept = self._kept.get(session_id)
-        return None if kept is None else kept.record
+    def get_now(self, session_id: str) -> Record | None:
+        try:
+            kept = self._kept.get(session_id)
+        except TypeError:  # it is nothing that could be an id
+            return None
+        return None if kept is None else kept.merged()
 
-    async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
+    def use_now(self, session_id: str, now: float) -> Record | None:
+        try:
+            kept = self._kept.get(session_id)
+        except TypeError:
+            return None
+        if kept is None:
+            return None
+        record = kept.record
+        timeout, max_age = record.timeout, record.max_age
+        if (
+            record.state != "active"
+            or (timeout is not None and now - kept.used_at >= timeout)
+            or (max_age is not None and now - record.created_at >= max_age)
+        ):
+            return None
+        self._use(kept, now)
+        return record
+
+    def put_now(self, record: Record, expect: int) -> None:
         kept = self._kept.get(record.id)
         if kept is None:
             if expect != 0:
                 raise VersionConflict(f"session {redacted(record.id)} is gone; version {expect} was expected")
-            kept = self._create(record)
-        else:
-            stored = kept.record
-            if stored.term > record.term:
-                raise Moved(f"session {redacted(record.id)} has term {stored.term}; the write came from {record.term}")
-            if stored.version != expect:
-                raise VersionConflict(
-                    f"session {redacted(record.id)} has version {stored.version}; version {expect} was expected"
-                )
-            if record.last_accessed < stored.last_accessed:
-                record = _replaced(record, last_accessed=stored.last_accessed)
-            kept.record = record
-        self._deadlines.file(kept)
+            self._deadlines.file(self._create(record))
+            return
+        stored = kept.record
+        if stored.term > record.term:
+            raise Moved(f"session {redacted(record.id)} has term {stored.term}; the write came from {record.term}")
+        if stored.version != expect:
+            raise VersionConflict(
+                f"session {redacted(record.id)} has version {stored.version}; version {expect} was expected"
+            )
+        kept.record = record
+        kept.used_at = max(kept.used_at, record.last_accessed)
+        if record.state != "active":
+            self._ended[record.id] = None
+        moved_nearer = record.timeout != stored.timeout or record.max_age != stored.max_age
+        if moved_nearer or kept.is_filed_as_expired:
+            self._deadlines.file(kept)
+
+    async def get(self, session_id: str) -> Record | None:
+        return self.get_now(session_id)
+
+    async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
+        self.put_now(record, expect)
 
     async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
         kept = self._kept.get(session_id)
@@ -66,48 +100,66 @@ class MemoryStore:
 
     async def touch(self, session_id: str, at: float, *, within_s: float = 1.0) -> None:
         kept = self._kept.get(session_id)
-        if kept is not None and kept.record.last_accessed < at:
-            kept.record = _replaced(kept.record, last_accessed=at)
-            self._deadlines.accessed(kept)
+        if kept is not None:
+            self._use(kept, at)
 
     async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
-        at = _number_from(cursor)
+        at = _place_from(cursor)
         # A page may be read without waiting for anything; so the others get their turn here.
         await asyncio.sleep(0)
         page = Page([], [], None)
         left = _LOOKED_AT_A_PAGE
-        while left > 0:
-            if at >= self._created:
-                return page
-            chunk = self._chunks.get(at // _CHUNK, _EMPTY)
-            left -= len(chunk) + 1
-            for number, session_id in chunk.items():
-                if number < at:
+        for run in self._runs_from(at):
+            if left <= 0:
+                return Page(page.records, page.cursors, str(run.number * _RUN))
+            left -= run.live + 1
+            base = run.number * _RUN
+            for place, session_id in enumerate(run.ids):
+                if session_id is None or base + place < at:
                     continue
-                record = self._kept[session_id].record
+                record = self._kept[session_id].merged()
                 if query.matches(record):
                     page.records.append(record)
-                    page.cursors.append(str(number + 1))
+                    page.cursors.append(str(base + place + 1))
                     if len(page.records) >= limit:
                         return Page(page.records, page.cursors, page.cursors[-1])
-            at = (at // _CHUNK + 1) * _CHUNK
-        return Page(page.records, page.cursors, str(at))
+        return page
 
     async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
         found = await self._deadlines.due(now, limit)
         gone: list[Record] = []
         for start in range(0, len(found), _DELETED_A_SLICE):
-            for record in found[start : start + _DELETED_A_SLICE]:
-                kept = self._kept.get(record.id)
-                if kept is not None and kept.record is record:
+            for kept in found[start : start + _DELETED_A_SLICE]:
+                record = kept.merged()
+                if self._kept.get(record.id) is kept and kept.deadline <= now:
                     self._remove(kept)
                     gone.append(record)
             await asyncio.sleep(0)
         return gone
 
     async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
-        page = await self.scan(Query(state="active"), cursor=cursor, limit=limit)
-        return IdPage([record.id for record in page.records if record.deadline > now], page.cursor)
+        at = _place_from(cursor)
+        await self._deadlines.look(now)
+        await asyncio.sleep(0)
+        ids: list[str] = []
+        left = limit
+        for run in self._runs_from(at):
+            skipped = max(at - run.number * _RUN, 0)
+            taken = run.ids[skipped : skipped + left]
+            ids += filter(None, taken)
+            left -= len(taken)
+            if not left:
+                return IdPage(self._live(ids, now), str(run.number * _RUN + skipped + len(taken)))
+        return IdPage(self._live(ids, now), None)
+
+    async def info(self) -> StoreInfo:
+        return StoreInfo(kind="memory", durability="none", schema=0, health="ok", shared=False)
+
+    async def count(self, now: float) -> dict[str, int]:
+        await self._deadlines.look(now)
+        expired = {name for name in self._deadlines.expired if self._kept[name].deadline <= now}
+        ended = len(self._ended.keys() - expired)
+        return {"active": len(self._kept) - len(expired) - ended, "terminated": ended}
 
     async def next_term(self) -> int:
         self._term += 1
@@ -137,24 +189,52 @@ class MemoryStore:
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await self._journal.trim(bounds, now)
 
-    def _remove(self, kept: Kept) -> None:
-        del self._kept[kept.record.id]
-        self._deadlines.forget(kept)
-        self._journal.forget(kept.record.id)
-        chunk = self._chunks[kept.number // _CHUNK]
-        del chunk[kept.number]
-        if not chunk:
-            del self._chunks[kept.number // _CHUNK]
-
     def _create(self, record: Record) -> Kept:
-        number = self._created
-        self._created += 1
-        kept = self._kept[record.id] = Kept(record, number)
-        self._chunks.setdefault(number // _CHUNK, {})[number] = record.id
+        run = self._runs[-1]
+        if len(run.ids) == _RUN:
+            if not run.live:
+                self._runs.pop()
+            run = Run(run.number + 1)
+            self._runs.append(run)
+        kept = self._kept[record.id] = Kept(record, record.last_accessed, run, _PLACES[len(run.ids)])
+        if record.state != "active":
+            self._ended[record.id] = None
+        run.ids.append(record.id)
+        run.live += 1
         return kept
 
+    def _use(self, kept: Kept, at: float) -> None:
+        if at > kept.used_at:
+            kept.used_at = at
+            if kept.is_filed_as_expired:
+                self._deadlines.file(kept)
 
-def _number_from(cursor: str | None) -> int:
+    def _remove(self, kept: Kept) -> None:
+        session_id = kept.record.id
+        self._deadlines.forget(kept)
+        self._journal.forget(session_id)
+        self._ended.pop(session_id, None)
+        del self._kept[session_id]
+        run = kept.run
+        run.ids[kept.place] = None
+        run.live -= 1
+        if not run.live and run is not self._runs[-1]:
+            del self._runs[bisect_left(self._runs, run.number, key=_number_of)]
+
+    def _runs_from(self, at: int) -> Iterator[Run]:
+        """Yield what holds records from a place on, as it is now."""
+        for index in range(bisect_left(self._runs, at // _RUN, key=_number_of), len(self._runs)):
+            yield self._runs[index]
+
+    def _live(self, ids: list[str], now: float) -> list[str]:
+        """Return those that are active and not expired; at once when none is otherwise."""
+        if not self._ended and not self._deadlines.expired:
+            return ids
+        kept = map(self._kept.__getitem__, ids)
+        return [each.record.id for each in kept if each.record.state == "active" and each.deadline > now]
+
+
+def _place_from(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:

@@ -16,11 +16,11 @@ from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
 from ..runtime import Periodic, shielded
 from .accesses import Accesses
-from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query
+from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_checkpoint import Checkpoints
-from .sqlite_file import connect, prepare, statement, translated
+from .sqlite_file import SCHEMA, connect, prepare, statement, translated
 from .sqlite_journal import SqliteTrim, read_entries, read_origins, read_unfinished
 from .sqlite_pages import Due, Pages, read_ids
 from .sqlite_reader import Read, Reader
@@ -36,7 +36,7 @@ _DUE_PAGES_MAX: Final = 10
 
 
 class SqliteStore:
-    """Keeps records and journals in a SQLite file in WAL mode; implements `Store`, `Listing` and `Journal`.
+    """Keeps records and journals in a SQLite file in WAL mode: `Store`, `Listing`, `Described` and `Journal`.
 
     Writes of all tasks that wait together are one statement and one fsync (group commit), in a thread; reads are in
     another. Opened by `SqliteStore.open`.
@@ -128,6 +128,20 @@ class SqliteStore:
                 self._accesses.forget(record.id)
                 gone.append(record)
         return gone
+
+    async def info(self) -> StoreInfo:
+        try:
+            await self._read(lambda connection: connection.execute("SELECT 1").fetchone())
+        except HoldfastError as error:
+            health = str(error)
+        else:
+            health = "ok"
+        return StoreInfo(kind="sqlite", durability="full", schema=SCHEMA, health=health, shared=True)
+
+    async def count(self, now: float) -> dict[str, int]:
+        await self._write_accesses()  # what was used and is not written would look expired
+        counted = await self._read(lambda connection: connection.execute(statement("count"), (now,)).fetchall())
+        return {"active": 0, "terminated": 0, **dict(counted)}
 
     async def next_term(self) -> int:
         term: int = await self._write(Run(_next_term, durable=True))

@@ -209,12 +209,12 @@ class Host:
 
     async def remember(self, live: LiveSession, change: Change) -> None:
         """Change the handshake of a session in memory and in the store, where it outlives this process."""
-        await self._write(live, change, durable=False)
+        await self._write(live, change, sync=False)
 
     async def initialized(self, live: LiveSession) -> None:
         """Record durably that the client has finished the handshake."""
         if not live.handshake.initialized:
-            await self._write(live, _as_initialized, durable=True)
+            await self._write(live, _as_initialized, sync=True)
 
     async def ready(self, live: LiveSession) -> None:
         """Return once a server runs for the session.
@@ -267,7 +267,7 @@ class Host:
         now = self.now()
         change = partial(with_crash, crashed_at=ended.at or now, now=now, window_s=settings.crash_window_s)
         try:
-            await self._write(live, change, durable=False)
+            await self._write(live, change, sync=False)
             if len(live.handshake.crashes) >= settings.crashes_max:
                 times = f"{settings.crashes_max} crashes within {settings.crash_window_s:g} s"
                 await self.end(live, f"{times}; {how_it_ended(ended)}")
@@ -305,7 +305,7 @@ class Host:
         try:
             await self._expire(self.now())
             # Invariant: whoever may still be adopted keeps its folder.
-            stored = {session_id async for session_id in self._sessions.ids(late_s=self._late_s)}
+            stored = set(await self._sessions.ids(late_s=self._late_s))
             if not beside:
                 await self._places.remove_all_but(stored)
             self._count += len(stored - self._ended_while_counting)
@@ -333,7 +333,7 @@ class Host:
         """Delete a session at once whose every use is known here."""
         live.ending = True  # nobody is served while it goes
         try:
-            await self._sessions.delete(live.id, durable=False, term=self.term)
+            await self._sessions.delete(live.id, sync=False, term=self.term)
         except Moved:
             self._live.pop(live.id, None)
             live.leave(f"the session goes on at another server; {UNANSWERED}")
@@ -363,13 +363,13 @@ class Host:
         self._count += 1
         return True
 
-    async def _write(self, live: LiveSession, change: Change, *, durable: bool) -> None:
+    async def _write(self, live: LiveSession, change: Change, *, sync: bool) -> None:
         def into(draft: Draft[dict[str, Any]]) -> Draft[dict[str, Any]]:
             draft.metadata[KEY] = _as_dict(change(Handshake(**draft.metadata[KEY])))
             return draft
 
         await self._tell(live)
-        await self._sessions.update(live.id, into, term=self.term, durable=durable)
+        await self._sessions.update(live.id, into, term=self.term, sync=sync)
         live.handshake = change(live.handshake)
 
     async def _tell(self, live: LiveSession) -> None:

@@ -178,7 +178,7 @@ class Succession:
         return live
 
     async def _take_over(self, live: LiveSession, inventory: Inventory | None) -> None:
-        session = await self._sessions.adopt(live.id, self._house.term, late_s=self._late_s, owner=live.principal)
+        session = await self._sessions.take_over(live.id, self._house.term, late_s=self._late_s, owner=live.principal)
         live.handshake = Handshake(**session.metadata[KEY])
         live.timeout = session.timeout
         # Its last owner may have seen uses that it did not write.

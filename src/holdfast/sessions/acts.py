@@ -1,0 +1,241 @@
+"""What every act of a manager comes down to: a record read, written or removed, and whoever must know of it told."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+from ..model.clock import Clock
+from ..model.errors import Conflict, Misused, Moved, NotFound, Refused, VersionConflict
+from ..model.ids import redacted
+from ..model.session import Record
+from ..stores.contract import Journal, Resident, Store
+from . import rules
+from .events import SessionEvent, SessionEvicted, SessionExpired, SessionUpdated
+from .locks import SessionLocks
+from .metrics import Meter
+from .requests import Requests
+from .room import Capacity, Room
+from .session import Changes, Draft, Home, Session
+from .subscriptions import Subscriptions
+
+M = TypeVar("M")
+
+TRIES_MAX: Final = 60
+CHANGE_S_MAX: Final = 30.0
+SWEEP_PAGE: Final = 1000
+_PAUSE_S_MAX: Final = 0.1
+
+Kind = type[SessionEvent[M]]
+
+
+class Acts(Generic[M]):
+    """Reads, writes and removes records of one store, and keeps count."""
+
+    def __init__(
+        self, store: Store, home: Home[M], clock: Clock, default_timeout_s: float | None, capacity: Capacity | None
+    ) -> None:
+        self._use_store(store, clock)
+        self._home = home
+        self._clock = clock
+        self._now = clock.now
+        self._default_timeout_s = default_timeout_s
+        self._default_delay_s = rules.touch_delay_s(default_timeout_s)
+        self._locks = SessionLocks()
+        self._meter = Meter()
+        self._subscriptions = Subscriptions()
+        self._room = None if capacity is None else Room(capacity, self._evict, self._sweep)
+
+    def _use_store(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._resident = store if isinstance(store, Resident) else None
+        self._requests = Requests(store, store, clock) if isinstance(store, Journal) else None
+
+    async def _use(self, session_id: str, now: float) -> Record:
+        """Count an access at `now`, or a little later; return the record.
+
+        Raises:
+            NotFound: The session is gone.
+        """
+        record = await self._store.get(session_id) if isinstance(session_id, str) else None
+        if record is None or (left_s := rules.left_s(record, now)) <= 0:
+            raise self._missed(session_id)
+        if self._room is not None:
+            self._room.used(session_id)
+        timeout = record.timeout
+        delay_s = self._default_delay_s if timeout == self._default_timeout_s else rules.touch_delay_s(timeout)
+        # Others delete a session a little after the deadline that is written: by then this access must be.
+        await self._store.touch(session_id, now, within_s=min(delay_s, left_s))
+        return record
+
+    async def _write(
+        self,
+        session_id: str,
+        change: Callable[[Record], Changes | Awaitable[Changes]],
+        kind: Kind[M],
+        *,
+        term: int | None = None,
+        sync: bool = True,
+        late_s: float | None = None,
+    ) -> Session[M]:
+        """Write what `change` says of the record, and tell of it as an event of `kind`.
+
+        An access, unless it is an owner taking it over, `late_s` seconds after its end at the latest.
+
+        Raises:
+            NotFound: It was never there, or is deleted, terminated or expired. Nothing was written.
+            Moved: The stored term is higher than `term`. Nothing was written.
+            Conflict: Others wrote in between every time it was tried. Nothing was written.
+            Refused: `change` took longer than 30 s. Nothing was written.
+        """
+        if not isinstance(session_id, str):
+            raise self._missed(session_id)
+        if not self._locks.take(session_id):
+            await self._locks.acquire(session_id)
+        try:
+            for attempt in range(TRIES_MAX):
+                record = await self._store.get(session_id)
+                now = self._now()
+                if record is None or (left_s := rules.left_s(record, now, late_s or 0.0)) <= 0:
+                    raise self._missed(session_id)
+                if term is not None and record.term > term:
+                    raise moved(record, term)
+                changes = change(record)
+                if not isinstance(changes, dict):
+                    changes = await _within(changes, session_id)
+                    began, now = now, self._now()
+                    if now - began >= left_s:
+                        # It ended while `change` ran, unless it was accessed meanwhile: the next look decides.
+                        continue
+                changed = rules.next_version(record, now if late_s is None else record.last_accessed, changes)
+                try:
+                    await self._store.put(changed, expect=record.version, durable=sync)
+                except VersionConflict:
+                    await asyncio.sleep(random.uniform(0, min(_PAUSE_S_MAX, 0.001 * 2**attempt)))
+                    continue
+                return self._written(changed, now, kind)
+            raise Conflict(f"session {redacted(session_id)} was written by others {TRIES_MAX} times; try again later")
+        finally:
+            self._locks.release(session_id)
+
+    def _update_now(
+        self,
+        resident: Resident,
+        session_id: str,
+        fn: Callable[[Draft[M]], Draft[M] | Awaitable[Draft[M]]],
+        term: int | None,
+    ) -> Session[M] | None:
+        """Update without waiting for anything, or return None where somebody must be waited for or told why not."""
+        now = self._now()
+        record = resident.get_now(session_id)
+        if record is None or rules.left_s(record, now) <= 0 or term is not None or not self._locks.is_free(session_id):
+            return None
+        draft = Draft(record, self._home)
+        returned = fn(draft)
+        if returned is draft:
+            changed = rules.next_version(record, now, draft.changes())
+            resident.put_now(changed, record.version)
+            return self._written(changed, now, SessionUpdated)
+        if inspect.iscoroutine(returned):
+            returned.close()  # it has not begun, and is made again by whoever can wait for it
+        return None
+
+    def _drafted(
+        self, fn: Callable[[Draft[M]], Draft[M] | Awaitable[Draft[M]]], record: Record
+    ) -> Changes | Awaitable[Changes]:
+        draft = Draft(record, self._home)
+        returned = fn(draft)
+        if returned is draft:
+            return draft.changes()
+        if inspect.isawaitable(returned):
+            return _drafted_later(draft, returned)
+        raise wrong_draft(returned)
+
+    def _written(self, record: Record, now: float, kind: Kind[M]) -> Session[M]:
+        """Tell of a record that was written."""
+        session = Session(record, self._home)
+        if self._room is not None:
+            (self._room.used if record.state == "active" else self._room.gone)(record.id)
+        if self._subscriptions.all:
+            self._subscriptions.publish(kind(session, now))
+        return session
+
+    def _removed(self, record: Record, kind: Kind[M]) -> Session[M]:
+        """Let go of a session that the store has no more, and tell of it."""
+        session = Session(record, self._home)
+        if self._room is not None:
+            self._room.gone(record.id)
+        if self._subscriptions.all:
+            self._subscriptions.publish(kind(session, self._now()))
+        if self._home.locals:
+            self._home.forget(record.id)
+        return session
+
+    async def _expire(self, now: float, limit: int) -> list[Session[M]]:
+        gone = await self._store.expire(now, limit=limit)
+        self._meter.expired += len(gone)
+        return [self._removed(record, SessionExpired) for record in gone]
+
+    async def _sweep(self, late_s: float = 0.0) -> int:
+        """Delete what has been expired for `late_s` seconds now, in slices; return how much."""
+        now = self._now() - late_s
+        count = 0
+        while gone := await self._expire(now, SWEEP_PAGE):
+            count += len(gone)
+        return count
+
+    async def _evict(self, session_id: str) -> bool:
+        record = await self._store.get(session_id)
+        if record is None or record.state != "active":
+            assert self._room is not None
+            self._room.gone(session_id)
+            return True
+        if not await self._store.delete(session_id, expect=record.version):
+            return False
+        self._meter.evicted += 1
+        self._removed(record, SessionEvicted)
+        return True
+
+    def _missed(self, session_id: object) -> NotFound:
+        """Count a session that was asked for and is not there; return the error that says so."""
+        self._meter.misses += 1
+        if isinstance(session_id, str) and self._home.locals:
+            self._home.forget(session_id)
+        return not_found(session_id)
+
+
+async def _drafted_later(draft: Draft[M], returning: Awaitable[Draft[M]]) -> Changes:
+    returned = await returning
+    if returned is not draft:
+        raise wrong_draft(returned)
+    return draft.changes()
+
+
+async def _within(changing: Awaitable[Changes], session_id: str) -> Changes:
+    try:
+        async with asyncio.timeout(CHANGE_S_MAX) as patience:
+            return await changing
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        why = f"the update of session {redacted(session_id)} took longer than {CHANGE_S_MAX:g} s, all others wait"
+        raise Refused(f"{why}; await less in fn", wait_s=0.0) from error
+
+
+def moved(record: Record, term: int) -> Moved:
+    """Return the error of whoever writes for an earlier owner."""
+    return Moved(f"session {redacted(record.id)} has term {record.term}, yours is {term}; stop serving it")
+
+
+def not_found(session_id: object) -> NotFound:
+    """Return the error of whoever asks for what is not there."""
+    shown = redacted(session_id) if isinstance(session_id, str) else type(session_id).__name__
+    return NotFound(f"session {shown} is not there: it never was, or it is deleted, terminated or expired")
+
+
+def wrong_draft(returned: object) -> Misused:
+    """Return the error of whoever forgot what an update's function returns."""
+    return Misused(f"fn returns the draft it was given, not {type(returned).__name__}; add `return draft`")

@@ -1,0 +1,122 @@
+"""Tells subscribers what happened, behind the back of whoever made it happen."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+
+from ..model.errors import Misused
+from ..runtime import spawn
+from .events import EventsMissed, SessionEvent
+
+_log = logging.getLogger(__name__)
+
+WAITING_MAX: Final = 10_000
+_TOLD_A_TURN: Final = 100
+
+Handler: TypeAlias = Callable[[Any], Awaitable[object] | object]
+
+
+class Subscription:
+    """One subscriber: events wait here until its handler has taken those before, each once, in order.
+
+    `missed` counts the events that found `waiting_max` others waiting; in their place the handler gets `EventsMissed`.
+    What the handler raises is logged, and the next event comes.
+    """
+
+    def __init__(self, handler: Handler, kinds: tuple[type, ...], waiting_max: int, ended: Callable[..., None]) -> None:
+        self.missed = 0
+        self._handler = handler
+        self._kinds = kinds
+        self._waiting_max = waiting_max
+        self._ended = ended
+        self._waiting: deque[SessionEvent[Any] | EventsMissed] = deque()
+        self._gap = 0
+        self._telling: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def push(self, event: SessionEvent[Any]) -> None:
+        """Have the handler told, unless the event is of no kind that was asked for."""
+        if not isinstance(event, self._kinds) or self._closed:
+            return
+        if len(self._waiting) >= self._waiting_max:
+            self._gap += 1
+            self.missed += 1
+            return
+        self._note_gap()
+        self._waiting.append(event)
+        if self._telling is None:
+            self._telling = spawn(self._tell(), name="tell a subscriber")
+
+    async def close(self, *, within_s: float = 5.0) -> None:
+        """Take no more events; return when the handler has had those that wait, or after `within_s` seconds."""
+        self._closed = True
+        self._ended(self)
+        if self._telling is not None and self._telling is not asyncio.current_task():
+            _, late = await asyncio.wait({self._telling}, timeout=within_s)
+            for telling in late:
+                telling.cancel()
+                _log.warning("a subscriber did not take its last %d events in %g s", len(self._waiting) + 1, within_s)
+
+    def _note_gap(self) -> None:
+        if self._gap:
+            self._waiting.append(EventsMissed(self._gap))
+            self._gap = 0
+
+    async def _tell(self) -> None:
+        told = 0
+        try:
+            while self._waiting:
+                told += 1
+                if told % _TOLD_A_TURN == 0:
+                    await asyncio.sleep(0)
+                try:
+                    outcome = self._handler(self._waiting.popleft())
+                    if inspect.isawaitable(outcome):
+                        await outcome
+                except Exception:
+                    _log.exception("a subscriber failed; it gets the next event all the same")
+                if not self._waiting:
+                    self._note_gap()
+        finally:
+            self._telling = None
+
+
+class Subscriptions:
+    """The subscribers of one manager."""
+
+    __slots__ = ("all",)
+
+    def __init__(self) -> None:
+        self.all: tuple[Subscription, ...] = ()
+
+    def add(self, handler: Handler, kinds: tuple[type, ...], waiting_max: int) -> Subscription:
+        """Tell `handler` of events of these kinds, or of all without any, from now on.
+
+        Raises:
+            Misused: A kind is no event, or `waiting_max` is less than 1.
+        """
+        for kind in kinds:
+            if not (isinstance(kind, type) and issubclass(kind, SessionEvent)):
+                raise Misused(f"{kind!r} is no kind of event; name subclasses of SessionEvent")
+        if waiting_max < 1:
+            raise Misused(f"waiting_max is 1 or more, not {waiting_max}")
+        subscription = Subscription(handler, kinds or (SessionEvent,), waiting_max, self._remove)
+        self.all += (subscription,)
+        return subscription
+
+    def publish(self, event: SessionEvent[Any]) -> None:
+        """Let every subscriber know; nobody is waited for."""
+        for subscription in self.all:
+            subscription.push(event)
+
+    async def close(self, *, within_s: float) -> None:
+        """Tell them what waits, all at once, and have none any more."""
+        await asyncio.gather(*(subscription.close(within_s=within_s) for subscription in self.all))
+
+    def _remove(self, subscription: Subscription) -> None:
+        self.all = tuple(each for each in self.all if each is not subscription)

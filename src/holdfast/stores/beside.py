@@ -1,0 +1,171 @@
+"""Sessions that shall never be written anywhere, kept in memory beside a store whose sessions are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..model.errors import HoldfastError, Misused, VersionConflict
+from ..model.ids import redacted
+from ..model.session import Record
+from .contract import (
+    Batch,
+    Described,
+    Entry,
+    IdPage,
+    Journal,
+    JournalBounds,
+    Listing,
+    OpenStream,
+    Page,
+    Query,
+    Store,
+    StoreInfo,
+)
+from .memory import MemoryStore
+
+_HERE: Final = "here:"
+_THERE: Final = "there:"
+
+
+class BesideStore:
+    """One store made of two: `main`, and memory for the records that `hold` was given.
+
+    Implements `Store`, and `Listing`, `Described` and `Journal` as far as `main` does.
+    """
+
+    def __init__(self, main: Store) -> None:
+        self._main = main
+        self._here = MemoryStore()
+        self._held: set[str] = set()
+        self._coming: set[str] = set()
+
+    async def hold(self, record: Record) -> None:
+        """Keep a new record in memory only.
+
+        Raises:
+            VersionConflict: Its id is taken, here or there. Nothing was changed.
+        """
+        if record.id in self._held or record.id in self._coming:
+            raise VersionConflict(f"the id {redacted(record.id)} is taken")
+        self._coming.add(record.id)
+        try:
+            taken = await self._main.get(record.id) is not None
+        finally:
+            self._coming.discard(record.id)
+        if taken:
+            raise VersionConflict(f"the id {redacted(record.id)} is taken")
+        self._held.add(record.id)
+        await self._here.put(record, expect=0)
+
+    async def get(self, session_id: str) -> Record | None:
+        return await self._of(session_id).get(session_id)
+
+    async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
+        if expect:
+            await self._of(record.id).put(record, expect=expect, durable=durable)
+            return
+        if record.id in self._held or record.id in self._coming:
+            raise VersionConflict(f"the id {redacted(record.id)} is taken")
+        self._coming.add(record.id)
+        try:
+            await self._main.put(record, expect=0, durable=durable)
+        finally:
+            self._coming.discard(record.id)
+
+    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+        deleted = await self._of(session_id).delete(session_id, expect=expect, durable=durable)
+        if deleted:
+            self._held.discard(session_id)
+        return deleted
+
+    async def touch(self, session_id: str, at: float, *, within_s: float = 1.0) -> None:
+        await self._of(session_id).touch(session_id, at, within_s=within_s)
+
+    async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
+        here, inner = _place(cursor)
+        page = await (self._here if here else self._main).scan(query, cursor=inner, limit=limit)
+        cursors = [_cursor(each, here=here) for each in page.cursors]
+        return Page(page.records, cursors, _behind(page.cursor, here=here))
+
+    async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
+        gone = await self._here.expire(now, limit=limit)
+        self._held.difference_update(record.id for record in gone)
+        return gone + await self._main.expire(now, limit=limit - len(gone)) if len(gone) < limit else gone
+
+    async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
+        here, inner = _place(cursor)
+        if here:
+            page = await self._here.list_ids(now, cursor=inner, limit=limit)
+        elif isinstance(self._main, Listing):
+            page = await self._main.list_ids(now, cursor=inner, limit=limit)
+        else:
+            scanned = await self._main.scan(Query(state="active"), cursor=inner, limit=limit)
+            page = IdPage([record.id for record in scanned.records if record.deadline > now], scanned.cursor)
+        return IdPage(page.ids, _behind(page.cursor, here=here))
+
+    async def info(self) -> StoreInfo:
+        return await self._described().info()
+
+    async def count(self, now: float) -> dict[str, int]:
+        here, there = await self._here.count(now), await self._described().count(now)
+        return {state: here.get(state, 0) + there.get(state, 0) for state in here.keys() | there.keys()}
+
+    async def next_term(self) -> int:
+        return await self._journal().next_term()
+
+    async def append(self, batches: Sequence[Batch]) -> list[HoldfastError | None]:
+        here = [batch for batch in batches if batch.session_id in self._held]
+        there = [batch for batch in batches if batch.session_id not in self._held]
+        outcomes = dict(zip(map(id, here), await self._here.append(here), strict=True)) if here else {}
+        if there:
+            outcomes |= zip(map(id, there), await self._journal().append(there), strict=True)
+        return [outcomes[id(batch)] for batch in batches]
+
+    async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
+        return await self._journal_of(session_id).read(session_id, stream, after=after, limit=limit)
+
+    async def unfinished(self, session_id: str) -> list[OpenStream]:
+        return await self._journal_of(session_id).unfinished(session_id)
+
+    async def origins(self, session_id: str, first: int, last: int) -> set[int]:
+        return await self._journal_of(session_id).origins(session_id, first, last)
+
+    async def trim(self, bounds: JournalBounds, now: float) -> int:
+        return await self._here.trim(bounds, now) + await self._journal().trim(bounds, now)
+
+    def _of(self, session_id: str) -> Store:
+        return self._here if session_id in self._held else self._main
+
+    def _journal_of(self, session_id: str) -> Journal:
+        return self._here if session_id in self._held else self._journal()
+
+    def _journal(self) -> Journal:
+        if not isinstance(self._main, Journal):
+            raise Misused(f"{type(self._main).__name__} keeps no journal; use a store that implements Journal")
+        return self._main
+
+    def _described(self) -> Described:
+        if not isinstance(self._main, Described):
+            raise Misused(f"{type(self._main).__name__} does not say what it is; implement Described")
+        return self._main
+
+
+def _place(cursor: str | None) -> tuple[bool, str | None]:
+    """Return whether a cursor is among what is kept here, and what it is there; all of that comes first.
+
+    A cursor of the main store alone, from before anything was kept here, goes on there.
+    """
+    if cursor is None or cursor.startswith(_HERE):
+        return True, None if cursor is None else cursor.removeprefix(_HERE)
+    return False, cursor.removeprefix(_THERE) or None
+
+
+def _cursor(inner: str, *, here: bool) -> str:
+    return (_HERE if here else _THERE) + inner
+
+
+def _behind(inner: str | None, *, here: bool) -> str | None:
+    if inner is not None:
+        return _cursor(inner, here=here)
+    return _THERE if here else None
