@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -29,7 +30,25 @@ def test_anything_else_is_not(session_id: Any) -> None:
 def test_new_ids_are_32_hex_characters() -> None:
     """R-MGR-1."""
     assert re.fullmatch("[0-9a-f]{32}", new_session_id())
-    assert len({new_session_id() for _ in range(1000)}) == 1000
+    assert len({new_session_id() for _ in range(1_000_000)}) == 1_000_000
+
+
+def test_a_child_that_is_forked_makes_other_ids() -> None:
+    """R-MGR-1: random bytes are fetched for many ids at once, and none of them is in two processes."""
+    new_session_id()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writing, "w") as told:
+            told.write("".join(new_session_id() for _ in range(600)))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        text = told.read()
+    os.waitpid(child, 0)
+    theirs = {text[at : at + 32] for at in range(0, len(text), 32)}
+    assert len(theirs) == 600
+    assert theirs.isdisjoint(new_session_id() for _ in range(600))
 
 
 def test_a_shown_id_tells_four_characters() -> None:

@@ -1,13 +1,18 @@
-"""What docs/sessions.md, docs/stores.md and the first example say is what happens."""
+"""What docs/sessions.md, docs/stores.md, the first example and the examples in docstrings say is what happens."""
 
 from __future__ import annotations
 
+import doctest
+import pkgutil
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import holdfast.sessions
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("docs/sessions.md", "docs/stores.md")
@@ -43,6 +48,15 @@ def test_the_suites_judge_a_store_as_shown(tmp_path: Path) -> None:
     )
     said = run(tmp_path, "-m", "pytest", "-q", "test_mine.py")
     assert re.search(r"\d\d passed", said)
+
+
+def test_the_examples_in_docstrings_print_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
+    """R-OPS-6."""
+    names = [module.name for module in pkgutil.iter_modules(holdfast.sessions.__path__)]
+    results = {name: doctest.testmod(import_module(f"holdfast.sessions.{name}")) for name in names}
+    assert [name for name, result in results.items() if result.failed] == [], capsys.readouterr().out
+    assert results["manager"].attempted > 0
+    assert results["session"].attempted > 0
 
 
 def test_every_example_shown_is_run() -> None:

@@ -64,6 +64,16 @@ async def test_a_taken_id_is_a_conflict_and_nothing_is_changed(sessions: Session
     assert (await sessions.get("é")).metadata == {"n": 1}
 
 
+async def test_an_id_is_taken_whoever_owns_the_session(sessions: Sessions, clock: ManualClock) -> None:
+    """R-MGR-1: and free once that is expired."""
+    await sessions.create(id="s", timeout=5)
+    await sessions.take_over("s", 7)
+    with pytest.raises(Conflict):
+        await sessions.create(id="s")
+    clock.advance(5)
+    assert (await sessions.create(id="s")).term == 0
+
+
 async def test_the_id_of_an_expired_session_is_free(sessions: Sessions, clock: ManualClock) -> None:
     """R-MGR-3."""
     await sessions.create({"n": 1}, id="s", timeout=10)
@@ -193,9 +203,13 @@ async def test_concurrent_increments_all_count(sessions: Sessions) -> None:
         draft.metadata["n"] = before + 1
         return draft
 
-    await asyncio.gather(*(sessions.update(session.id, fn) for fn in (increment, slowly) * 25))
+    async def count() -> None:
+        for at in range(100):
+            await sessions.update(session.id, slowly if at % 10 else increment, sync=False)
+
+    await asyncio.gather(*(count() for _ in range(100)))
     found = await sessions.get(session.id)
-    assert (found.metadata["n"], found.version) == (50, 51)
+    assert (found.metadata["n"], found.version) == (10_000, 10_001)
 
 
 async def test_two_managers_on_one_store_lose_no_increment(url: str) -> None:

@@ -5,22 +5,35 @@ from __future__ import annotations
 import pytest
 
 from holdfast.stores import MemoryStore
-from holdfast.testing.contracts import JournalContract, ListingContract, StoreContract
+from holdfast.testing.contracts import (
+    DescribedContract,
+    JournalContract,
+    ListingContract,
+    ResidentContract,
+    StoreContract,
+)
+
+
+@pytest.fixture
+async def store() -> MemoryStore:
+    return MemoryStore()
 
 
 class TestMemoryStore(StoreContract):
-    @pytest.fixture
-    async def store(self) -> MemoryStore:
-        return MemoryStore()
+    pass
 
 
 class TestMemoryJournal(JournalContract):
-    @pytest.fixture
-    async def store(self) -> MemoryStore:
-        return MemoryStore()
+    pass
 
 
 class TestMemoryListing(ListingContract):
-    @pytest.fixture
-    async def store(self) -> MemoryStore:
-        return MemoryStore()
+    pass
+
+
+class TestMemoryResident(ResidentContract):
+    pass
+
+
+class TestMemoryDescribed(DescribedContract):
+    pass

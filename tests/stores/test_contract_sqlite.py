@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.contracts import JournalContract, ListingContract, StoreContract
+from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
 
 
 @pytest.fixture
@@ -26,4 +26,8 @@ class TestSqliteJournal(JournalContract):
 
 
 class TestSqliteListing(ListingContract):
+    pass
+
+
+class TestSqliteDescribed(DescribedContract):
     pass

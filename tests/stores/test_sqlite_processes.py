@@ -83,11 +83,11 @@ async def test_increments_of_several_processes_all_count(tmp_path: Path) -> None
     async with SessionManager[dict[str, int]].open(f"sqlite:///{path}") as sessions:
         await sessions.create({"n": 0}, id="counter")
         programs = [
-            await asyncio.create_subprocess_exec(sys.executable, HERE / "counting_program.py", path, "50")
+            await asyncio.create_subprocess_exec(sys.executable, HERE / "counting_program.py", path, "2500")
             for _ in range(4)
         ]
         assert [await program.wait() for program in programs] == [0] * 4
-        assert (await sessions.get("counter")).metadata == {"n": 200}
+        assert (await sessions.get("counter")).metadata == {"n": 10_000}
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from .subscriptions import Subscriptions
 M = TypeVar("M")
 
 TRIES_MAX: Final = 60
-CHANGE_S_MAX: Final = 30.0
+CHANGE_S: Final = 30.0
 SWEEP_PAGE: Final = 1000
 _PAUSE_S_MAX: Final = 0.1
 
@@ -80,6 +80,7 @@ class Acts(Generic[M]):
         term: int | None = None,
         sync: bool = True,
         late_s: float | None = None,
+        within_s: float = CHANGE_S,
     ) -> Session[M]:
         """Write what `change` says of the record, and tell of it as an event of `kind`.
 
@@ -89,7 +90,7 @@ class Acts(Generic[M]):
             NotFound: It was never there, or is deleted, terminated or expired. Nothing was written.
             Moved: The stored term is higher than `term`. Nothing was written.
             Conflict: Others wrote in between every time it was tried. Nothing was written.
-            Refused: `change` took longer than 30 s. Nothing was written.
+            Refused: `change` took longer than `within_s` seconds. Nothing was written.
         """
         if not isinstance(session_id, str):
             raise self._missed(session_id)
@@ -105,7 +106,7 @@ class Acts(Generic[M]):
                     raise moved(record, term)
                 changes = change(record)
                 if not isinstance(changes, dict):
-                    changes = await _within(changes, session_id)
+                    changes = await _within(within_s, changes, session_id)
                     began, now = now, self._now()
                     if now - began >= left_s:
                         # It ended while `change` ran, unless it was accessed meanwhile: the next look decides.
@@ -214,14 +215,14 @@ async def _drafted_later(draft: Draft[M], returning: Awaitable[Draft[M]]) -> Cha
     return draft.changes()
 
 
-async def _within(changing: Awaitable[Changes], session_id: str) -> Changes:
+async def _within(within_s: float, changing: Awaitable[Changes], session_id: str) -> Changes:
     try:
-        async with asyncio.timeout(CHANGE_S_MAX) as patience:
+        async with asyncio.timeout(within_s) as patience:
             return await changing
     except TimeoutError as error:
         if not patience.expired():
             raise
-        why = f"the update of session {redacted(session_id)} took longer than {CHANGE_S_MAX:g} s, all others wait"
+        why = f"the update of session {redacted(session_id)} took longer than {within_s:g} s, and all others wait"
         raise Refused(f"{why}; await less in fn", wait_s=0.0) from error
 
 

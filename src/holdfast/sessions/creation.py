@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from ..model.errors import Conflict, VersionConflict
+from ..model.errors import Conflict, Moved, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
 from ..stores import BesideStore
@@ -37,7 +37,7 @@ class Creation(Acts[M]):
             self._use_store(BesideStore(self._store), self._clock)
         try:
             await self._put_once(record, durable)
-        except VersionConflict as error:
+        except (VersionConflict, Moved) as error:  # a term of its own has the session under that id
             if not await self._make_room(record):
                 raise Conflict(f"the id {redacted(record.id)} is taken; choose another") from error
             await self._put_once(record, durable)

@@ -22,7 +22,7 @@ from ..runtime import Periodic, shielded
 from ..stores import open_store
 from ..stores.contract import Described, IdPage, Listing, Query, Store, StoreInfo
 from . import rules
-from .acts import SWEEP_PAGE, TRIES_MAX, moved, not_found
+from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, moved, not_found
 from .creation import Creation
 from .events import (
     SessionCreated,
@@ -128,10 +128,13 @@ class SessionManager(Creation[M]):
     async def __aexit__(self, *exc_info: object) -> None:
         await shielded(self.close(), within_s=CLOSE_S + 1, name="close a session manager")
 
-    async def close(self) -> None:
-        """Sweep no more and let subscribers have what they were not told yet, for 4 s at most; the store stays open."""
+    async def close(self, *, within_s: float = CLOSE_S) -> None:
+        """Sweep no more and let subscribers have what they were not told yet; the store stays open.
+
+        A subscriber that takes longer than `within_s` seconds is left without the rest, which is logged.
+        """
         await self._sweeper.stop()
-        await self._subscriptions.close(within_s=CLOSE_S)
+        await self._subscriptions.close(within_s=within_s)
 
     @property
     def requests(self) -> Requests:
@@ -278,6 +281,7 @@ class SessionManager(Creation[M]):
         session_id: str,
         fn: Callable[[Draft[M]], Draft[M] | Awaitable[Draft[M]]],
         *,
+        within_s: float = CHANGE_S,
         term: int | None = None,
         sync: bool = True,
     ) -> Session[M]:
@@ -285,20 +289,21 @@ class SessionManager(Creation[M]):
 
         `fn`, sync or async, gets a private draft, changes it and returns it. It may run again after a conflict with
         another process. What it raises reaches the caller, and nothing is changed. Updates of one session by the
-        tasks of one process run one after the other, so one that waits has 30 s. With `sync` the change outlives a
-        power failure once this returns, else this process only. With `term` the write is an owner's.
+        tasks of one process run one after the other, so one that waits has `within_s` seconds. With `sync` the change
+        outlives a power failure once this returns, else this process only. With `term` the write is an owner's.
 
         Raises:
             NotFound: It was never there, or is deleted, terminated or expired.
             Moved: The stored term is higher than `term`. Nothing was written.
             Conflict: Others wrote in between every time it was tried. Nothing was written.
             Misused: `fn` returned something else, or set something that is not storable.
-            Refused: `fn` took longer than 30 s. Nothing was written.
+            Refused: `fn` took longer than `within_s`. Nothing was written.
         """
         began = 0 if self._meter.updated & SAMPLED else stopwatch_ns()
         session = None if self._resident is None else self._update_now(self._resident, session_id, fn, term)
         if session is None:
-            session = await self._write(session_id, partial(self._drafted, fn), SessionUpdated, term=term, sync=sync)
+            change = partial(self._drafted, fn)
+            session = await self._write(session_id, change, SessionUpdated, term=term, sync=sync, within_s=within_s)
         self._meter.updated += 1
         if began:
             self._meter.took("update", began)
@@ -390,7 +395,7 @@ class SessionManager(Creation[M]):
             Conflict: With `term`, others kept on writing it. Nothing was deleted.
         """
         began = 0 if self._meter.deleted & SAMPLED else stopwatch_ns()
-        for _ in range(TRIES_MAX):
+        for left in reversed(range(TRIES_MAX)):
             try:
                 record = await self._store.get(session_id) if isinstance(session_id, str) else None
             except Corrupt:
@@ -400,15 +405,16 @@ class SessionManager(Creation[M]):
             if term is not None and record.term > term:
                 raise moved(record, term)
             was_there = not rules.is_expired(record, self._now())
-            expect = None if term is None else record.version
+            # A delete among many writes must come to an end; then its event may tell of an earlier version.
+            expect = record.version if left or term is not None else None
             if await self._store.delete(session_id, expect=expect, durable=sync):
                 self._meter.deleted += 1
                 self._removed(record, SessionDeleted)
                 if began:
                     self._meter.took("delete", began)
                 return was_there
-            if term is None:
-                return False
+        if term is None:
+            return False
         raise Conflict(f"session {redacted(session_id)} was written by others {TRIES_MAX} times; try again later")
 
     # -- many sessions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -38,7 +39,8 @@ class BesideStore:
         self._main = main
         self._here = MemoryStore()
         self._held: set[str] = set()
-        self._coming: set[str] = set()
+        self._holding: set[str] = set()  # while the main store is asked for them
+        self._putting: Counter[str] = Counter()
 
     async def hold(self, record: Record) -> None:
         """Keep a new record in memory only.
@@ -46,14 +48,13 @@ class BesideStore:
         Raises:
             VersionConflict: Its id is taken, here or there. Nothing was changed.
         """
-        if record.id in self._held or record.id in self._coming:
-            raise VersionConflict(f"the id {redacted(record.id)} is taken")
-        self._coming.add(record.id)
+        self._refuse_if_held(record.id)
+        self._holding.add(record.id)
         try:
             taken = await self._main.get(record.id) is not None
         finally:
-            self._coming.discard(record.id)
-        if taken:
+            self._holding.discard(record.id)
+        if taken or self._putting[record.id]:
             raise VersionConflict(f"the id {redacted(record.id)} is taken")
         self._held.add(record.id)
         await self._here.put(record, expect=0)
@@ -65,13 +66,12 @@ class BesideStore:
         if expect:
             await self._of(record.id).put(record, expect=expect, durable=durable)
             return
-        if record.id in self._held or record.id in self._coming:
-            raise VersionConflict(f"the id {redacted(record.id)} is taken")
-        self._coming.add(record.id)
+        self._refuse_if_held(record.id)
+        self._putting[record.id] += 1
         try:
             await self._main.put(record, expect=0, durable=durable)
         finally:
-            self._coming.discard(record.id)
+            self._putting -= Counter((record.id,))  # which leaves out what has become 0
 
     async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
         deleted = await self._of(session_id).delete(session_id, expect=expect, durable=durable)
@@ -84,9 +84,15 @@ class BesideStore:
 
     async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
         here, inner = _place(cursor)
-        page = await (self._here if here else self._main).scan(query, cursor=inner, limit=limit)
-        cursors = [_cursor(each, here=here) for each in page.cursors]
-        return Page(page.records, cursors, _behind(page.cursor, here=here))
+        if not here:
+            page = await self._main.scan(query, cursor=inner, limit=limit)
+            return Page(page.records, [_THERE + each for each in page.cursors], _after(_THERE, page.cursor))
+        page = await self._here.scan(query, cursor=inner, limit=limit)
+        records, cursors = page.records, [_HERE + each for each in page.cursors]
+        if page.cursor is not None or len(records) == limit:
+            return Page(records, cursors, _after(_HERE, page.cursor) or _THERE)
+        rest = await self.scan(query, cursor=_THERE, limit=limit - len(records))
+        return Page(records + rest.records, cursors + rest.cursors, rest.cursor)
 
     async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
         gone = await self._here.expire(now, limit=limit)
@@ -95,14 +101,20 @@ class BesideStore:
 
     async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
         here, inner = _place(cursor)
-        if here:
-            page = await self._here.list_ids(now, cursor=inner, limit=limit)
-        elif isinstance(self._main, Listing):
-            page = await self._main.list_ids(now, cursor=inner, limit=limit)
-        else:
-            scanned = await self._main.scan(Query(state="active"), cursor=inner, limit=limit)
-            page = IdPage([record.id for record in scanned.records if record.deadline > now], scanned.cursor)
-        return IdPage(page.ids, _behind(page.cursor, here=here))
+        if not here:
+            page = await self._list_main(now, inner, limit)
+            return IdPage(page.ids, _after(_THERE, page.cursor))
+        page = await self._here.list_ids(now, cursor=inner, limit=limit)
+        if page.cursor is not None or len(page.ids) == limit:
+            return IdPage(page.ids, _after(_HERE, page.cursor) or _THERE)
+        rest = await self.list_ids(now, cursor=_THERE, limit=limit - len(page.ids))
+        return IdPage(page.ids + rest.ids, rest.cursor)
+
+    async def _list_main(self, now: float, cursor: str | None, limit: int) -> IdPage:
+        if isinstance(self._main, Listing):
+            return await self._main.list_ids(now, cursor=cursor, limit=limit)
+        scanned = await self._main.scan(Query(state="active"), cursor=cursor, limit=limit)
+        return IdPage([record.id for record in scanned.records if record.deadline > now], scanned.cursor)
 
     async def info(self) -> StoreInfo:
         return await self._described().info()
@@ -134,6 +146,10 @@ class BesideStore:
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await self._here.trim(bounds, now) + await self._journal().trim(bounds, now)
 
+    def _refuse_if_held(self, session_id: str) -> None:
+        if session_id in self._held or session_id in self._holding:
+            raise VersionConflict(f"the id {redacted(session_id)} is taken")
+
     def _of(self, session_id: str) -> Store:
         return self._here if session_id in self._held else self._main
 
@@ -158,14 +174,8 @@ def _place(cursor: str | None) -> tuple[bool, str | None]:
     """
     if cursor is None or cursor.startswith(_HERE):
         return True, None if cursor is None else cursor.removeprefix(_HERE)
-    return False, cursor.removeprefix(_THERE) or None
+    return False, None if cursor == _THERE else cursor.removeprefix(_THERE)
 
 
-def _cursor(inner: str, *, here: bool) -> str:
-    return (_HERE if here else _THERE) + inner
-
-
-def _behind(inner: str | None, *, here: bool) -> str | None:
-    if inner is not None:
-        return _cursor(inner, here=here)
-    return _THERE if here else None
+def _after(prefix: str, inner: str | None) -> str | None:
+    return None if inner is None else prefix + inner

@@ -19,6 +19,7 @@ _RUN: Final = 256  # records created one after the other lie together, so that a
 _PLACES: Final = tuple(range(_RUN))  # each number once, however many records have it
 _LOOKED_AT_A_PAGE: Final = 4000  # records, or runs: about 1 ms
 _DELETED_A_SLICE: Final = 500
+_COUNTED_A_SLICE: Final = 2000
 
 
 _number_of: Final = attrgetter("number")
@@ -157,7 +158,14 @@ class MemoryStore:
 
     async def count(self, now: float) -> dict[str, int]:
         await self._deadlines.look(now)
-        expired = {name for name in self._deadlines.expired if self._kept[name].deadline <= now}
+        expired: set[str] = set()
+        found = list(self._deadlines.expired)
+        for start in range(0, len(found), _COUNTED_A_SLICE):
+            for name in found[start : start + _COUNTED_A_SLICE]:
+                kept = self._kept.get(name)
+                if kept is not None and kept.deadline <= now:
+                    expired.add(name)
+            await asyncio.sleep(0)
         ended = len(self._ended.keys() - expired)
         return {"active": len(self._kept) - len(expired) - ended, "terminated": ended}
 

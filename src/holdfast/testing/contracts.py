@@ -16,11 +16,12 @@ import pytest
 from ..model.errors import Misused, Moved, VersionConflict
 from ..model.session import Record
 from ..stores.contract import Query, Store
+from .ability_contracts import DescribedContract, ResidentContract
 from .journal_contract import JournalContract
 from .listing_contract import ListingContract
 from .records import NOW, record_of
 
-__all__ = ["JournalContract", "ListingContract", "StoreContract"]
+__all__ = ["DescribedContract", "JournalContract", "ListingContract", "ResidentContract", "StoreContract"]
 
 
 class StoreContract:

@@ -1,0 +1,105 @@
+"""A store with memory beside it keeps the contract of stores, whichever side a record is on (R-STO-1, R-MGR-1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.model import Misused, VersionConflict
+from holdfast.model.session import Record
+from holdfast.stores import BesideStore, MemoryStore, Query
+from holdfast.stores.sqlite import SqliteStore
+from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing.records import NOW, record_of
+
+
+class AllHere(BesideStore):
+    """Holds every new record in memory, so that the suites judge that side too."""
+
+    async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
+        if expect:
+            await super().put(record, expect=expect, durable=durable)
+        else:
+            await self.hold(record)
+
+
+@pytest.fixture(params=["here", "there", "in a file"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BesideStore]:
+    if request.param == "in a file":
+        async with SqliteStore.open(tmp_path / "sessions.db") as main:
+            yield BesideStore(main)
+    else:
+        yield AllHere(MemoryStore()) if request.param == "here" else BesideStore(MemoryStore())
+
+
+class TestBesideStore(StoreContract):
+    pass
+
+
+class TestBesideJournal(JournalContract):
+    pass
+
+
+class TestBesideListing(ListingContract):
+    pass
+
+
+class TestBesideDescribed(DescribedContract):
+    pass
+
+
+async def test_an_id_is_there_once_whichever_side_it_is_on(store: BesideStore) -> None:
+    """R-MGR-1."""
+    await store.put(record_of("there"), expect=0)
+    await store.hold(record_of("here"))
+    for taken in ("here", "there"):
+        with pytest.raises(VersionConflict):
+            await store.hold(record_of(taken))
+        with pytest.raises(VersionConflict):
+            await store.put(record_of(taken), expect=0)
+    racing = (store.hold(record_of("s", owner="h")), store.put(record_of("s", owner="t"), expect=0))
+    outcomes = await asyncio.gather(*racing, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(VersionConflict) == 1
+
+
+async def test_a_scan_goes_through_both_sides(store: BesideStore) -> None:
+    """R-MGR-6."""
+    names = [f"{side}{at}" for at in range(5) for side in "ht"]
+    for name in names:
+        await (store.hold(record_of(name)) if name[0] == "h" else store.put(record_of(name), expect=0))
+    seen: list[str] = []
+    cursor: str | None = None
+    for _ in range(20):
+        page = await store.scan(Query(), cursor=cursor, limit=2)
+        seen += [record.id for record in page.records]
+        # Behind a record a scan goes on as well as behind a page.
+        cursor = page.cursors[-1] if page.cursors and page.cursor else page.cursor
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(names)
+    with pytest.raises(Misused):
+        await store.scan(Query(), cursor="there:nonsense")
+
+
+async def test_what_expires_goes_on_both_sides(store: BesideStore) -> None:
+    """R-MGR-5."""
+    await store.hold(record_of("here", timeout=1.0))
+    await store.put(record_of("there", timeout=1.0), expect=0)
+    gone = [*await store.expire(NOW + 1, limit=1), *await store.expire(NOW + 1, limit=1)]
+    assert sorted(record.id for record in gone) == ["here", "there"]
+    await store.hold(record_of("there"))
+    await store.put(record_of("here"), expect=0)
+
+
+async def test_what_the_main_store_cannot_do_is_said(tmp_path: Path) -> None:
+    class Plain:
+        """A store of six methods, which a `BesideStore` calls only for what is there."""
+
+    beside = BesideStore(Plain())  # type: ignore[arg-type]  # it is never asked for a record
+    with pytest.raises(Misused, match="journal"):
+        await beside.unfinished("s")
+    with pytest.raises(Misused, match="Described"):
+        await beside.info()
