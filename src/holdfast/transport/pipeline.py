@@ -34,12 +34,12 @@ from .problems import Problem
 from .public import PublicPages
 from .reading import read_batch, read_message
 from .rules import BATCHES, PRIMED_SINCE, PROTOCOL_VERSIONS, SPOKEN_BY_OLD_SERVERS, wants
+from .session_header import SESSION, header_of, id_from
 from .sse import COMMENT
 from .streams import Stream
 
 _log = logging.getLogger(__name__)
 
-SESSION: Final = b"mcp-session-id"
 VERSION: Final = b"mcp-protocol-version"
 LAST_EVENT_ID: Final = b"last-event-id"
 UNSUPPORTED_VERSION: Final = -32022
@@ -182,7 +182,7 @@ class Edge:
             raise Refused(SHUTTING_DOWN, wait_s=1.0)
         self._arriving.discard(exchange)
         exchange.session_id, answer = await self._host.open(message, body, exchange.owner)
-        await exchange.answer(200, [(SESSION, exchange.session_id.encode())] if exchange.session_id else [], answer)
+        await exchange.answer(200, [(SESSION, header_of(exchange.session_id))] if exchange.session_id else [], answer)
 
     async def _request(self, exchange: Exchange, live: LiveSession, message: Message, body: bytes) -> None:
         await self._ready_for(live, message)
@@ -307,10 +307,10 @@ class Edge:
         session_id = exchange.headers.get(SESSION)
         if not session_id:
             raise Problem(400, "send the Mcp-Session-Id that initialize answered")
-        try:
-            exchange.session_id = name = session_id.decode()
-        except UnicodeDecodeError as error:
-            raise NotFound("no session has such an id") from error
+        name = id_from(session_id)
+        if name is None:
+            raise NotFound("no session has such an id")
+        exchange.session_id = name
         return await self._host.find(name, exchange.owner)
 
 

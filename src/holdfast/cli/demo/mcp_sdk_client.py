@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
 from ...model import Unavailable
-from ...transport.pipeline import SESSION
+from ...transport.session_header import SESSION
 from .rules import Counted, Heard, Notes, Sent
 
 CONNECTS_WITHIN_S: Final = 30.0
