@@ -31,6 +31,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .model import (
+        Clock,
         Conflict,
         Corrupt,
         HoldfastError,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         Draft,
         EventsMissed,
         Group,
+        Latency,
         Metrics,
         Progress,
         Requests,
@@ -66,12 +68,14 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "Capacity": "sessions",
+    "Clock": "model",
     "Conflict": "model",
     "Corrupt": "model",
     "Draft": "sessions",
     "EventsMissed": "sessions",
     "Group": "sessions",
     "HoldfastError": "model",
+    "Latency": "sessions",
     "MemoryStore": "stores",
     "Metrics": "sessions",
     "Misused": "model",
@@ -100,12 +104,14 @@ _HOMES: Final = {
 
 __all__ = [
     "Capacity",
+    "Clock",
     "Conflict",
     "Corrupt",
     "Draft",
     "EventsMissed",
     "Group",
     "HoldfastError",
+    "Latency",
     "MemoryStore",
     "Metrics",
     "Misused",

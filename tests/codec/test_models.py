@@ -82,8 +82,55 @@ def test_metadata_of_another_type_is_refused() -> None:
 def test_a_field_that_cannot_be_stored_is_refused() -> None:
     """R-MGR-12."""
     encode, _ = codec_for(Cart)
-    with pytest.raises(Misused, match="Cart is not storable"):
+    with pytest.raises(Misused, match=r"metadata\.items\[0\]: object is not storable"):
         encode(Cart(items=[object()]))  # type: ignore[list-item]  # wrong on purpose
+    with pytest.raises(Misused, match=r"metadata\.items\[0\]\.price: complex is not storable"):
+        encode(Cart(items=[Item("tea", 1j)]))  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_what_could_not_be_read_again_is_not_stored() -> None:
+    """R-MGR-12."""
+    encode, _ = codec_for(Cart)
+    with pytest.raises(Misused, match=r"Cart is not storable: .*places?\b"):
+        encode(Cart([], place=("a", "b")))  # type: ignore[arg-type]  # wrong on purpose
+    bad = Cart([])
+    bad.items.append(bad)  # type: ignore[arg-type]  # it holds itself
+    with pytest.raises(Misused):
+        encode(bad)
+
+
+@dataclasses.dataclass
+class Loose:
+    anything: Any
+    pairs: dict[Any, Any]
+
+
+def test_what_no_type_says_keeps_its_own() -> None:
+    """R-MGR-12."""
+    encode, decode = codec_for(Loose)
+    loose = Loose([{1, 2}, (3,), frozenset({4})], {(1, 2): {"a"}, 3: b"x"})
+    assert decode(encode(loose)) == loose
+    # Nested models have no type to come back to there: they are dicts.
+    assert decode(encode(Loose(Item("tea", Decimal(1)), {}))).anything["name"] == "tea"
+
+
+class Dog(msgspec.Struct, tag="dog", rename="camel"):
+    good_boy: bool = True
+
+
+class Cat(msgspec.Struct, tag="cat"):
+    lives: int = 9
+
+
+class Home(msgspec.Struct):
+    pets: list[Dog | Cat]
+
+
+def test_tagged_structs_come_back_as_what_they_were() -> None:
+    """R-MGR-12."""
+    encode, decode = codec_for(Home)
+    home = Home([Dog(), Cat(3), Dog(good_boy=False)])
+    assert decode(encode(home)) == home
 
 
 def test_stored_metadata_that_does_not_fit_is_told() -> None:

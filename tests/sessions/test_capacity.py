@@ -50,7 +50,7 @@ async def test_an_owner_has_a_bound_of_its_own(opened: Opened) -> None:
     """R-MGR-8."""
     async with opened(Capacity(per_owner=1)) as sessions:
         await sessions.create(id="a", owner="ada")
-        with pytest.raises(Refused, match="1 of them"):
+        with pytest.raises(Refused, match="1 sessions of this owner"):
             await sessions.create(owner="ada")
         for name in ("b", "c"):
             await sessions.create(id=name, owner=name)
@@ -89,13 +89,38 @@ async def test_what_is_expired_or_ended_takes_no_room(opened: Opened, clock: Man
     async with opened(Capacity(sessions=2)) as sessions:
         await sessions.create(id="a", timeout=5)
         await sessions.create(id="b")
-        clock.advance(5)
+        clock.advance(5 + sessions._late_s)
         await sessions.create(id="c")
         await sessions.terminate("b")
         await sessions.create(id="d")
         assert await ids(sessions) == ["c", "d"]
         with pytest.raises(Refused):
             await sessions.create()
+
+
+async def test_what_is_expired_goes_before_anybody_who_lives(opened: Opened, clock: ManualClock) -> None:
+    """R-MGR-8."""
+    async with opened(Capacity(sessions=2, when_full="evict")) as sessions:
+        await sessions.create(id="a", timeout=None)
+        await sessions.create(id="b", timeout=5)
+        clock.advance(5 + sessions._late_s)
+        await sessions.create(id="c")
+        assert await ids(sessions) == ["a", "c"]
+
+
+async def test_room_is_not_made_of_what_others_have_just_used(url: str, clock: ManualClock) -> None:
+    """R-STO-5: their accesses are written a little later."""
+    async with open_store(url) as mine, open_store(url) as theirs:
+        others = SessionManager[Metadata](theirs if url.startswith("sqlite") else mine, clock=clock)
+        sessions = SessionManager[Metadata](mine, capacity=Capacity(sessions=1), clock=clock)
+        await others.create(id="a", timeout=1)
+        clock.advance(0.9)
+        await others.touch("a")
+        clock.advance(0.2)
+        with pytest.raises(Refused):
+            await sessions.create(id="b")
+        assert await sessions.cleanup_expired() == 0
+        assert await others.peek("a")
 
 
 async def test_what_was_stored_before_counts_in_the_order_of_its_use(url: str, clock: ManualClock) -> None:

@@ -55,7 +55,7 @@ async def test_every_act_is_told_with_what_is_stored_from_then_on(sessions: Sess
     await sessions.delete("s")
     await sessions.create({}, id="t", timeout=3)
     clock.advance(3)
-    await sessions.cleanup_expired()
+    await sessions.cleanup_expired(late_s=0)
     await subscription.close()
     assert [(type(event), event.session.id, event.session.version) for event in told] == [
         (SessionCreated, "s", 1),
@@ -72,6 +72,34 @@ async def test_every_act_is_told_with_what_is_stored_from_then_on(sessions: Sess
     assert (told[4].session.term, told[5].session.state, told[5].session.reason) == (7, "terminated", "done")
     assert {event.at for event in told[:8]} == {session.created_at}
     assert told[8].at == session.created_at + 3
+
+
+async def test_an_event_has_metadata_and_live_objects_of_its_own(sessions: Sessions) -> None:
+    """R-MGR-12: what the caller does with a session changes no event; and who hears of an end can still clean up."""
+    told: list[Event] = []
+    subscription = sessions.subscribe(told.append)
+    session = await sessions.create({"n": 1}, id="s")
+    session.metadata["n"] = 99
+    session.local["task"] = task = object()
+    (await sessions.update("s", increment)).metadata["n"] = 99
+    await sessions.delete("s")
+    await subscription.close()
+    assert [event.session.metadata["n"] for event in told] == [1, 2, 2]
+    assert told[-1].session.local == {"task": task}
+    assert (await sessions.create(id="s")).local == {}
+
+
+async def test_who_deletes_what_is_expired_tells_that_it_expired(sessions: Sessions, clock: ManualClock) -> None:
+    """R-MGR-7."""
+    told: list[Event] = []
+    subscription = sessions.subscribe(told.append, SessionDeleted, SessionExpired)
+    await sessions.create(id="s", timeout=5)
+    clock.advance(5)
+    assert not await sessions.delete("s")
+    await subscription.close()
+    assert [type(event) for event in told] == [SessionExpired]
+    metrics = await sessions.metrics()
+    assert (metrics.expired, metrics.deleted) == (1, 0)
 
 
 async def test_what_makes_room_for_another_is_told_as_evicted(url: str) -> None:
@@ -136,7 +164,7 @@ async def test_events_build_the_same_sessions(sessions: Sessions, clock: ManualC
     await asyncio.gather(*(sessions.update(f"s{at % 60}", increment) for at in range(300)))
     await sessions.tag("s5", "five")
     clock.advance(3)
-    await sessions.cleanup_expired()
+    await sessions.cleanup_expired(late_s=0)
     await asyncio.gather(*(sessions.delete(f"s{at}") for at in range(0, 60, 3)))
     await subscription.close()
     assert built == {each.id: (each.version, each.metadata, each.tags) for each in await sessions.list()}

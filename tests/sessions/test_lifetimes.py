@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from holdfast import Misused, NotFound, SessionExpired, SessionManager, open_store
-from holdfast.sessions.manager import SHARED_LATE_S
+from holdfast.sessions.acts import SHARED_LATE_S
 from holdfast.stores import MemoryStore, Store
 from holdfast.testing import ManualClock
 from tests.kit import LoopWatch, eventually_async
@@ -42,7 +42,7 @@ async def test_an_access_shortly_before_the_end_is_written_by_then(url: str, clo
     class Noting(MemoryStore):
         """Notes how long each access may wait."""
 
-        get_now = put_now = use_now = None  # type: ignore[assignment]  # so that it is asked as every other store is
+        get_now = put_now = use_now = find_now = None  # type: ignore[assignment]  # so that it is asked as every other store is
 
         async def get(self, session_id: str) -> Any:
             return MemoryStore.get_now(self, session_id)
@@ -83,8 +83,8 @@ async def test_metrics_count_what_was_done(sessions: Sessions, clock: ManualCloc
     await sessions.terminate("s2")
     found = await sessions.metrics()
     assert (found.total, found.by_state) == (3, {"active": 2, "terminated": 1})
-    assert (found.created, found.updated, found.deleted, found.expired, found.evicted) == (4, 1, 1, 0, 0)
-    assert (found.hits, found.misses, found.hit_rate) == (3, 2, 0.6)
+    assert (found.created, found.updated, found.deleted, found.expired, found.evicted) == (4, 2, 1, 0, 0)
+    assert (found.hits, found.misses, found.hit_rate) == (4, 2, 4 / 6)
     assert (found.eviction_rate, found.events_missed) == (0.0, 0)
     assert {name for name, latency in found.latency.items() if latency.samples} == {
         "create", "get", "touch", "update", "delete",
@@ -92,8 +92,26 @@ async def test_metrics_count_what_was_done(sessions: Sessions, clock: ManualCloc
     slowest = found.latency["create"]
     assert 0 < slowest.p50_s <= slowest.p95_s <= slowest.p99_s < 60
     clock.advance(5)
-    await sessions.cleanup_expired()
+    await sessions.cleanup_expired(late_s=0)
     assert (await sessions.metrics()).expired == 3
+
+
+async def test_a_session_with_a_request_in_flight_is_in_use(url: str, clock: ManualClock) -> None:
+    """R-MGR-13, R-STO-5: for as long as that is, but no longer than `max_age`."""
+    async with open_store(url) as store:
+        sessions: Sessions = SessionManager(store, clock=clock)
+        for name in ("calling", "called", "aged"):
+            await sessions.create(id=name, timeout=10, max_age=35 if name == "aged" else None)
+            await sessions.requests.register(name, 1)
+        await sessions.requests.register("called", 2)
+        await sessions.requests.complete("called", 1)
+        for at in range(8):
+            if at == 1:
+                await sessions.requests.complete("called", 2)
+            await sessions._chores()
+            clock.advance(5)
+        assert await sessions.ids() == ["calling"]
+        assert await sessions.requests.pending("calling") == [1]
 
 
 async def test_one_act_in_64_is_timed(sessions: Sessions) -> None:
@@ -147,7 +165,7 @@ async def test_large_numbers_leave_others_their_turn() -> None:
             clock.advance(5)
             assert len(await sessions.ids()) == 20_000
             assert (await sessions.metrics()).total == 20_000
-            assert await sessions.cleanup_expired() == 40_000
+            assert await sessions.cleanup_expired(late_s=0) == 40_000
             assert sum([1 async for _ in sessions.scan()]) == 20_000
 
 
@@ -186,6 +204,6 @@ async def test_two_managers_that_sweep_tell_of_each_session_once(url: str, clock
         for at in range(300):
             await managers[0].create(id=f"s{at}", timeout=1)
         clock.advance(1)
-        assert sum(await asyncio.gather(*(each.cleanup_expired() for each in managers))) == 300
+        assert sum(await asyncio.gather(*(each.cleanup_expired(late_s=0) for each in managers))) == 300
         await asyncio.gather(*(each.close() for each in managers))
     assert sorted(told) == sorted(f"s{at}" for at in range(300))

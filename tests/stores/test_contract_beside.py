@@ -11,8 +11,15 @@ import pytest
 from holdfast.model import Misused, VersionConflict
 from holdfast.model.session import Record
 from holdfast.stores import BesideStore, MemoryStore, Query
+from holdfast.stores.beside import ResidentBesideStore
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing.contracts import (
+    DescribedContract,
+    JournalContract,
+    ListingContract,
+    ResidentContract,
+    StoreContract,
+)
 from holdfast.testing.records import NOW, record_of
 
 
@@ -39,6 +46,16 @@ class TestBesideStore(StoreContract):
     pass
 
 
+class TestBesideResident(ResidentContract):
+    """Where the main store is resident."""
+
+    @pytest.fixture
+    async def store(self) -> ResidentBesideStore:
+        store = BesideStore.around(MemoryStore())
+        assert isinstance(store, ResidentBesideStore)
+        return store
+
+
 class TestBesideJournal(JournalContract):
     pass
 
@@ -63,6 +80,22 @@ async def test_an_id_is_there_once_whichever_side_it_is_on(store: BesideStore) -
     racing = (store.hold(record_of("s", owner="h")), store.put(record_of("s", owner="t"), expect=0))
     outcomes = await asyncio.gather(*racing, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(VersionConflict) == 1
+
+
+async def test_what_does_not_wait_finds_either_side() -> None:
+    """R-MGR-1."""
+    store = BesideStore.around(MemoryStore())
+    assert isinstance(store, ResidentBesideStore)
+    await store.hold(record_of("here"))
+    store.put_now(record_of("there"), 0)
+    for name in ("here", "there"):
+        assert store.get_now(name) == record_of(name)
+        assert store.use_now(name, NOW + 1) is not None
+        store.put_now(record_of(name, version=2), 1)
+        with pytest.raises(VersionConflict):
+            store.put_now(record_of(name), 0)
+    assert await store.delete("here")
+    store.put_now(record_of("here"), 0)
 
 
 async def test_a_scan_goes_through_both_sides(store: BesideStore) -> None:

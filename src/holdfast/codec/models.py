@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -45,7 +46,7 @@ def codec_for(
 
 
 class _Model:
-    """Dataclasses and msgspec.Structs, by msgspec's own conversion."""
+    """Dataclasses and msgspec.Structs: taken apart here, put together by msgspec, which checks every field's type."""
 
     def __init__(self, metadata_type: type[Any], encoded: Callable[[Any], bytes]) -> None:
         self._type = metadata_type
@@ -58,9 +59,12 @@ class _Model:
         if not isinstance(metadata, self._type):
             raise Misused(f"metadata is a {self._type.__name__}, not {type(metadata).__name__}")
         try:
-            return self._encoded(self._to_dict(metadata))
+            plain = self._to_dict(metadata)
+            data = self._encoded(plain)
+            self._from_dict(plain)  # what cannot be read again is not stored
         except (TypeError, ValueError, RecursionError) as error:
             raise Misused(f"metadata of type {self._type.__name__} is not storable: {error}") from error
+        return data
 
     def _decode(self, data: bytes) -> Any:
         stored = decode(data)
@@ -70,10 +74,29 @@ class _Model:
             raise Misused(f"the stored metadata does not fit {self._type.__name__}: {error}") from error
 
     def _to_dict(self, metadata: Any) -> Any:
-        return msgspec.to_builtins(metadata, builtin_types=_KEPT_EXACTLY)
+        return _taken_apart(metadata)
 
     def _from_dict(self, stored: dict[Any, Any]) -> Any:
         return msgspec.convert(stored, self._type, builtin_types=_KEPT_EXACTLY)
+
+
+def _taken_apart(value: Any) -> Any:
+    """Return dicts instead of models, all the way down; whatever else there is stays, and keeps its type."""
+    kind = type(value)
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        tag = {} if config.tag_field is None else {config.tag_field: config.tag}
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        return tag | {shown: _taken_apart(getattr(value, name)) for shown, name in names}
+    if dataclasses.is_dataclass(kind):
+        return {field.name: _taken_apart(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if kind is dict:
+        return {_taken_apart(key): _taken_apart(item) for key, item in value.items()}
+    if kind in (list, tuple, set, frozenset):
+        return kind(map(_taken_apart, value))
+    return value
 
 
 class _Pydantic(_Model):

@@ -54,5 +54,8 @@ def check_session_id(session_id: object) -> str:
 
 
 def redacted(session_id: str) -> str:
-    """Return the form in which an id may appear in logs and errors: its first four characters and an ellipsis."""
-    return session_id[:4] + "…"
+    """Return the form in which an id may appear in logs and errors: its first four characters and an ellipsis.
+
+    It can be printed, whatever the id is.
+    """
+    return session_id[:4].encode(errors="backslashreplace").decode() + "…"

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from ..model.clock import Clock
 from ..model.errors import Conflict, Misused, Moved, NotFound, Refused, VersionConflict
@@ -25,11 +25,14 @@ from .subscriptions import Subscriptions
 M = TypeVar("M")
 
 TRIES_MAX: Final = 60
+SHARED_LATE_S: Final = 5.0
 CHANGE_S: Final = 30.0
 SWEEP_PAGE: Final = 1000
 _PAUSE_S_MAX: Final = 0.1
 
-Kind = type[SessionEvent[M]]
+Kind: TypeAlias = type[SessionEvent[M]]
+Change: TypeAlias = Callable[[Draft[M]], Draft[M] | Awaitable[Draft[M]]]
+"""What an update does to a draft."""
 
 
 class Acts(Generic[M]):
@@ -38,7 +41,10 @@ class Acts(Generic[M]):
     def __init__(
         self, store: Store, home: Home[M], clock: Clock, default_timeout_s: float | None, capacity: Capacity | None
     ) -> None:
-        self._use_store(store, clock)
+        self._requests = Requests(clock)
+        self._use_store(store)
+        # How late this sweeps what others may use: they write an access by the deadline that it extends, and a little.
+        self._late_s = 0.0 if self._resident is not None else SHARED_LATE_S
         self._home = home
         self._clock = clock
         self._now = clock.now
@@ -49,10 +55,11 @@ class Acts(Generic[M]):
         self._subscriptions = Subscriptions()
         self._room = None if capacity is None else Room(capacity, self._evict, self._sweep)
 
-    def _use_store(self, store: Store, clock: Clock) -> None:
+    def _use_store(self, store: Store) -> None:
         self._store = store
         self._resident = store if isinstance(store, Resident) else None
-        self._requests = Requests(store, store, clock) if isinstance(store, Journal) else None
+        if isinstance(store, Journal):
+            self._requests.keep_in(store, store)
 
     async def _use(self, session_id: str, now: float) -> Record:
         """Count an access at `now`, or a little later; return the record.
@@ -117,72 +124,72 @@ class Acts(Generic[M]):
                 except VersionConflict:
                     await asyncio.sleep(random.uniform(0, min(_PAUSE_S_MAX, 0.001 * 2**attempt)))
                     continue
+                self._meter.updated += 1
                 return self._written(changed, now, kind)
             raise Conflict(f"session {redacted(session_id)} was written by others {TRIES_MAX} times; try again later")
         finally:
             self._locks.release(session_id)
 
     def _update_now(
-        self,
-        resident: Resident,
-        session_id: str,
-        fn: Callable[[Draft[M]], Draft[M] | Awaitable[Draft[M]]],
-        term: int | None,
+        self, resident: Resident, session_id: str, fn: Change[M], begun: list[Awaitable[Changes]]
     ) -> Session[M] | None:
-        """Update without waiting for anything, or return None where somebody must be waited for or told why not."""
-        now = self._now()
-        record = resident.get_now(session_id)
-        if record is None or rules.left_s(record, now) <= 0 or term is not None or not self._locks.is_free(session_id):
-            return None
-        draft = Draft(record, self._home)
-        returned = fn(draft)
-        if returned is draft:
-            changed = rules.next_version(record, now, draft.changes())
-            resident.put_now(changed, record.version)
-            return self._written(changed, now, SessionUpdated)
-        if inspect.iscoroutine(returned):
-            returned.close()  # it has not begun, and is made again by whoever can wait for it
-        return None
+        """Update without waiting for anything; return None where somebody must be waited for or told why not.
 
-    def _drafted(
-        self, fn: Callable[[Draft[M]], Draft[M] | Awaitable[Draft[M]]], record: Record
+        What `fn` began meanwhile is in `begun` then.
+        """
+        now = self._now()
+        found = resident.find_now(session_id, now)
+        if found is None or not self._locks.is_free(session_id):
+            return None
+        record, used_at = found
+        changes = self._changes(fn, begun, record, used_at)
+        if not isinstance(changes, dict):
+            begun.append(changes)
+            return None
+        changed = rules.next_version(record, max(now, used_at), changes)
+        resident.put_now(changed, record.version)
+        return self._written(changed, now, SessionUpdated)
+
+    def _changes(
+        self, fn: Change[M], begun: list[Awaitable[Changes]], record: Record, used_at: float = 0.0
     ) -> Changes | Awaitable[Changes]:
-        draft = Draft(record, self._home)
+        """Return what `fn` changes of a record, or will have changed."""
+        if begun:
+            return begun.pop()
+        draft = Draft(record, self._home, used_at)
         returned = fn(draft)
         if returned is draft:
             return draft.changes()
         if inspect.isawaitable(returned):
-            return _drafted_later(draft, returned)
+            return _changes_later(draft, returned)
         raise wrong_draft(returned)
 
     def _written(self, record: Record, now: float, kind: Kind[M]) -> Session[M]:
-        """Tell of a record that was written."""
-        session = Session(record, self._home)
+        """Count and tell of a record that was written."""
         if self._room is not None:
             (self._room.used if record.state == "active" else self._room.gone)(record.id)
         if self._subscriptions.all:
-            self._subscriptions.publish(kind(session, now))
-        return session
+            # One of their own: the metadata of the other belongs to the caller.
+            self._subscriptions.publish(kind(Session(record, self._home), now))
+        return Session(record, self._home)
 
     def _removed(self, record: Record, kind: Kind[M]) -> Session[M]:
-        """Let go of a session that the store has no more, and tell of it."""
-        session = Session(record, self._home)
+        """Let go of a session that the store has no more, and tell of it; the event still has its live objects."""
         if self._room is not None:
             self._room.gone(record.id)
+        home = self._home.without(record.id) if record.id in self._home.locals else self._home
         if self._subscriptions.all:
-            self._subscriptions.publish(kind(session, self._now()))
-        if self._home.locals:
-            self._home.forget(record.id)
-        return session
+            self._subscriptions.publish(kind(Session(record, home), self._now()))
+        return Session(record, home)
 
     async def _expire(self, now: float, limit: int) -> list[Session[M]]:
         gone = await self._store.expire(now, limit=limit)
         self._meter.expired += len(gone)
         return [self._removed(record, SessionExpired) for record in gone]
 
-    async def _sweep(self, late_s: float = 0.0) -> int:
+    async def _sweep(self, late_s: float | None = None) -> int:
         """Delete what has been expired for `late_s` seconds now, in slices; return how much."""
-        now = self._now() - late_s
+        now = self._now() - (self._late_s if late_s is None else late_s)
         count = 0
         while gone := await self._expire(now, SWEEP_PAGE):
             count += len(gone)
@@ -203,12 +210,10 @@ class Acts(Generic[M]):
     def _missed(self, session_id: object) -> NotFound:
         """Count a session that was asked for and is not there; return the error that says so."""
         self._meter.misses += 1
-        if isinstance(session_id, str) and self._home.locals:
-            self._home.forget(session_id)
         return not_found(session_id)
 
 
-async def _drafted_later(draft: Draft[M], returning: Awaitable[Draft[M]]) -> Changes:
+async def _changes_later(draft: Draft[M], returning: Awaitable[Draft[M]]) -> Changes:
     returned = await returning
     if returned is not draft:
         raise wrong_draft(returned)

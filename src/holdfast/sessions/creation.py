@@ -34,7 +34,7 @@ class Creation(Acts[M]):
 
     async def _put_new(self, record: Record, durable: bool) -> None:
         if not durable and not isinstance(self._store, BesideStore):
-            self._use_store(BesideStore(self._store), self._clock)
+            self._use_store(BesideStore.around(self._store))
         try:
             await self._put_once(record, durable)
         except (VersionConflict, Moved) as error:  # a term of its own has the session under that id
@@ -54,7 +54,7 @@ class Creation(Acts[M]):
         record = await self._store.get(wanted.id)
         if record is None:
             return True
-        if not rules.is_expired(record, wanted.created_at):
+        if not rules.is_expired(record, wanted.created_at, self._late_s):
             return False
         if not await self._store.delete(record.id, expect=record.version):
             return False

@@ -50,7 +50,7 @@ class Group(Generic[M]):
         return await self._manager.tag(session_id, self.name)
 
     async def leave(self, session_id: str) -> Session[M]:
-        """Make a session no member any more; nothing changes when it is none. Counts as an access.
+        """Make a session no member any more, also when it is none. Counts as an access.
 
         Raises:
             NotFound, Conflict: As `SessionManager.update`.
@@ -68,7 +68,11 @@ class Group(Generic[M]):
     async def terminate(
         self, reason: str | None = None, *, on_progress: Callable[[Progress], object] | None = None
     ) -> Progress:
-        """End every member for good, as `SessionManager.terminate`; return how many."""
+        """End every member for good, as `SessionManager.terminate`; return how many.
+
+        Raises:
+            Conflict, Misused, Moved: As `terminate`. Those before are ended, the rest are not.
+        """
         return await self._for_all(lambda session_id: self._manager.terminate(session_id, reason), on_progress)
 
     async def set_timeout(
@@ -77,7 +81,11 @@ class Group(Generic[M]):
         *,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> Progress:
-        """Set the timeout of every member, as `SessionManager.set_timeout`; return how many."""
+        """Set the timeout of every member, as `SessionManager.set_timeout`; return how many.
+
+        Raises:
+            Conflict, Misused: As `set_timeout`. Those before have it, the rest have not.
+        """
         return await self._for_all(lambda session_id: self._manager.set_timeout(session_id, timeout), on_progress)
 
     async def _for_all(

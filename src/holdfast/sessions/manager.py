@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,13 +21,14 @@ from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
 from ..runtime import Periodic, shielded
 from ..stores import open_store
-from ..stores.contract import Described, IdPage, Listing, Query, Store, StoreInfo
+from ..stores.contract import Described, IdPage, Journal, Listing, Query, Store, StoreInfo
 from . import rules
-from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, moved, not_found
+from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, moved, not_found
 from .creation import Creation
 from .events import (
     SessionCreated,
     SessionDeleted,
+    SessionExpired,
     SessionOwnerChanged,
     SessionStateChanged,
     SessionUpdated,
@@ -36,7 +38,7 @@ from .metrics import SAMPLED, Metrics
 from .requests import Requests
 from .room import Capacity
 from .scan import Scan
-from .session import Changes, Draft, Home, Session
+from .session import Changes, Home, Session
 from .subscriptions import WAITING_MAX, Handler, Subscription
 
 M = TypeVar("M")
@@ -47,8 +49,6 @@ Sessions: TypeAlias = list[Session[M]]
 DEFAULT_TIMEOUT_S: Final = 3600.0
 CLOSE_S: Final = 4.0
 SWEEP_S: Final = 0.5
-SHARED_LATE_S: Final = 5.0
-"""How late a process sweeps what others may use: they write an access by the deadline that it extends, and a little."""
 _IDS_PAGE: Final = 5000
 _LOCALS_LOOKED_AT: Final = 100
 
@@ -82,10 +82,9 @@ class SessionManager(Creation[M]):
         capacity: Capacity | None = None,
         clock: Clock | None = None,
     ) -> None:
-        home = Home[M](*codec_for(metadata_type, metadata_bytes_max))
+        home = Home[M](metadata_type, *codec_for(metadata_type, metadata_bytes_max))
         default_timeout_s = rules.duration_s(default_timeout, "default_timeout")
         super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity)
-        self._late_s = 0.0
         self._sweeper = Periodic("delete expired sessions", self._chores, interval_s=SWEEP_S)
 
     @classmethod
@@ -120,8 +119,6 @@ class SessionManager(Creation[M]):
             yield manager
 
     async def __aenter__(self) -> Self:
-        info = await self._store.info() if isinstance(self._store, Described) else None
-        self._late_s = SHARED_LATE_S if info is None or info.shared else 0.0
         self._sweeper.start()
         return self
 
@@ -143,7 +140,7 @@ class SessionManager(Creation[M]):
         Raises:
             Misused: The store keeps no journal.
         """
-        if self._requests is None:
+        if not isinstance(self._store, Journal):
             raise Misused(f"{type(self._store).__name__} keeps no journal; use a store that implements Journal")
         return self._requests
 
@@ -186,7 +183,7 @@ class SessionManager(Creation[M]):
             tags if tags is _NO_TAGS else rules.checked_tags(tags),
             "active",
             None,
-            self._home.encode({} if metadata is None else metadata),  # type: ignore[arg-type]  # M is a dict then
+            self._home.encode(self._home.empty() if metadata is None else metadata),
         )
         await self._put(record, durable=durable)
         self._meter.created += 1
@@ -228,6 +225,7 @@ class SessionManager(Creation[M]):
 
         Raises:
             NotFound: It was never there, or is deleted, terminated or expired.
+            Corrupt: What is stored is damaged; likewise of every act that reads it.
         """
         began = 0 if self._meter.got & SAMPLED else stopwatch_ns()
         now = self._now()
@@ -279,7 +277,7 @@ class SessionManager(Creation[M]):
     async def update(
         self,
         session_id: str,
-        fn: Callable[[Draft[M]], Draft[M] | Awaitable[Draft[M]]],
+        fn: Change[M],
         *,
         within_s: float = CHANGE_S,
         term: int | None = None,
@@ -300,11 +298,14 @@ class SessionManager(Creation[M]):
             Refused: `fn` took longer than `within_s`. Nothing was written.
         """
         began = 0 if self._meter.updated & SAMPLED else stopwatch_ns()
-        session = None if self._resident is None else self._update_now(self._resident, session_id, fn, term)
+        session, begun = None, list[Awaitable[Changes]]()
+        if self._resident is not None and term is None:
+            session = self._update_now(self._resident, session_id, fn, begun)
         if session is None:
-            change = partial(self._drafted, fn)
+            change = partial(self._changes, fn, begun)
             session = await self._write(session_id, change, SessionUpdated, term=term, sync=sync, within_s=within_s)
-        self._meter.updated += 1
+        else:
+            self._meter.updated += 1
         if began:
             self._meter.took("update", began)
         return session
@@ -361,6 +362,7 @@ class SessionManager(Creation[M]):
             NotFound: It was never there, belongs to somebody else, or is deleted, terminated or expired for `late_s`
                 seconds. Nothing was written.
             Moved: The stored term is higher. Nothing was written.
+            Conflict: As `update`.
         """
 
         def change(record: Record) -> Changes:
@@ -378,6 +380,7 @@ class SessionManager(Creation[M]):
         Raises:
             NotFound: It was never there, or is deleted or expired.
             Moved: The stored term is higher than `term`. Nothing was written.
+            Conflict, Misused: As `update`; the reason has 1 to 1,024 bytes.
         """
         change = partial(rules.ended, reason=rules.checked_reason(reason))
         try:
@@ -388,7 +391,7 @@ class SessionManager(Creation[M]):
     async def delete(self, session_id: str, *, sync: bool = True, term: int | None = None) -> bool:
         """Delete the session and all that belongs to it; return whether it was there (an expired one was not).
 
-        A damaged one is deleted too: nothing else can be done with it here.
+        A damaged one is deleted too, without an event: nothing else can be done with it here.
 
         Raises:
             Moved: The stored term is higher than `term`. Nothing was deleted.
@@ -408,8 +411,11 @@ class SessionManager(Creation[M]):
             # A delete among many writes must come to an end; then its event may tell of an earlier version.
             expect = record.version if left or term is not None else None
             if await self._store.delete(session_id, expect=expect, durable=sync):
-                self._meter.deleted += 1
-                self._removed(record, SessionDeleted)
+                if was_there:
+                    self._meter.deleted += 1
+                else:
+                    self._meter.expired += 1
+                self._removed(record, SessionDeleted if was_there else SessionExpired)
                 if began:
                     self._meter.took("delete", began)
                 return was_there
@@ -438,7 +444,13 @@ class SessionManager(Creation[M]):
         return found
 
     async def list(self, where: Callable[[Session[M]], bool] | None = None) -> Sessions[M]:
-        """Return every active session for which `where` is true. All are held in memory: `scan` when they are many."""
+        """Return every active session for which `where` is true. All are held in memory: `scan` when they are many.
+
+        Raises:
+            Misused: `where` is async, so that whatever it returned would be true.
+        """
+        if inspect.iscoroutinefunction(where):
+            raise Misused("where is a plain function of a session; filter what `scan` yields to await something")
         return [session async for session in self.scan() if where is None or where(session)]
 
     def scan(
@@ -454,7 +466,8 @@ class SessionManager(Creation[M]):
 
         A whole scan yields every session that exists throughout it exactly once, whatever is written meanwhile, in
         constant memory. `.cursor` of the iterator continues behind the last session it yielded. No access is counted.
-        A session whose record is damaged is left out, and logged.
+        A session whose record is damaged is left out, and logged. Iterating raises `Misused` when the cursor is none
+        of this store.
         """
         query = Query(prefix=prefix, owner=owner, tag=tag, state=state)
         return Scan(self._store, query, self._clock, lambda record: Session(record, self._home), cursor)
@@ -468,9 +481,13 @@ class SessionManager(Creation[M]):
         (checked,) = rules.checked_tags([tag])
         return Group(self, checked)
 
-    async def cleanup_expired(self) -> int:
-        """Delete every session that is expired now; return how many. The cost follows their number."""
-        return await self._sweep()
+    async def cleanup_expired(self, *, late_s: float | None = None) -> int:
+        """Delete every session that has been expired for `late_s` seconds; return how many.
+
+        The cost follows their number. Without `late_s` it is as long as others may take to write an access: 5 s in a
+        store that other processes can use, 0 in this process's memory.
+        """
+        return await self._sweep(late_s)
 
     async def expire_due(
         self, limit: int = SWEEP_PAGE, *, now: float | None = None, late_s: float = 0.0
@@ -505,7 +522,11 @@ class SessionManager(Creation[M]):
         return self._subscriptions.add(handler, kinds, waiting_max)
 
     async def metrics(self) -> Metrics:
-        """Return what was counted so far. With SQLite, counting what is stored takes a while, off the loop."""
+        """Return what was counted so far. With SQLite, counting what is stored takes a while, off the loop.
+
+        Raises:
+            Misused: The store does not count what it keeps.
+        """
         by_state = await self._described().count(self._now())
         return self._meter.read(by_state, sum(each.missed for each in self._subscriptions.all))
 
@@ -525,10 +546,11 @@ class SessionManager(Creation[M]):
         return self._store
 
     async def _chores(self) -> None:
-        """Delete what is expired; and let go of live objects of sessions that others have deleted, some each time."""
-        await self._sweep(self._late_s)
+        """Use what has requests in flight, delete what is expired, let go of live objects of what others deleted."""
+        await self._requests.use_sessions(self._use)
+        await self._sweep()
         for session_id in list(islice(self._home.locals, _LOCALS_LOOKED_AT)):
             if await self._store.get(session_id) is None:
-                self._home.forget(session_id)
+                self._home.locals.pop(session_id, None)
             elif session_id in self._home.locals:
                 self._home.locals[session_id] = self._home.locals.pop(session_id)  # to the end: others are next

@@ -28,7 +28,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """What a manager has done since it was made, and what its store keeps now.
 
     `total` and `by_state` are of the store, whoever put it there, without what is expired; the rest is of this manager.
-    A hit is a `get`, `touch` or write that found its session, a miss one that did not. `hit_rate` is hits of hits and
+    `updated` counts every write of a session that was there. A hit is a `get`, `touch` or write that found its session,
+    a miss one that did not. `hit_rate` is hits of hits and
     misses, `eviction_rate` evicted of created, each 0 when there was none. `events_missed` were not told to subscribers
     that are there now, because these were too slow.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -9,6 +11,7 @@ import msgspec
 from ..model.clock import Clock
 from ..model.errors import Conflict, Misused, NotFound
 from ..model.ids import new_session_id, redacted
+from ..model.session import Record
 from ..stores.contract import Entry, Journal, Kind, Store, append_to
 from . import rules
 from .locks import SessionLocks
@@ -17,6 +20,7 @@ RequestId = str | int
 INT_MAX: Final = 2**53 - 1
 ID_BYTES_MAX: Final = 1024
 
+_LOOK_S: Final = 60.0
 _STREAM: Final = "request:"
 
 
@@ -24,14 +28,33 @@ class Requests:
     """Keeps which requests of a session are pending, in its journal. 1 and "1" are two requests.
 
     What is registered outlives the process that registered it, and goes with the session. Two tasks of one process
-    cannot register the same request; between processes the session's term decides who may write at all.
+    cannot register the same request; between processes the session's term decides who may write at all. While a request
+    is pending that was registered here, its session is in use: a manager that is entered lets it not expire, but for
+    `max_age`.
     """
 
-    def __init__(self, store: Store, journal: Journal, clock: Clock) -> None:
-        self._store = store
-        self._journal = journal
+    def __init__(self, clock: Clock) -> None:
+        self._store: Store
+        self._journal: Journal
         self._clock = clock
         self._locks = SessionLocks()
+        self._in_flight: Counter[str] = Counter()
+        self._look_at: dict[str, float] = {}
+
+    def keep_in(self, store: Store, journal: Journal) -> None:
+        """Keep them in this store from now on."""
+        self._store, self._journal = store, journal
+
+    async def use_sessions(self, use: Callable[[str, float], Awaitable[Record]]) -> None:
+        """Count an access of every session that has a request in flight here, when a third of its life is over."""
+        now = self._clock.now()
+        for session_id in [session_id for session_id, at in self._look_at.items() if at <= now]:
+            try:
+                record = await use(session_id, now)
+            except NotFound:
+                self._forget(session_id)
+            else:
+                self._look_at[session_id] = now + (record.timeout or _LOOK_S) / 3
 
     async def register(self, session_id: str, request_id: RequestId) -> None:
         """Note that a request has begun.
@@ -39,6 +62,7 @@ class Requests:
         Raises:
             Conflict: It is pending already. Nothing was changed.
             NotFound: The session is gone.
+            Moved: Another owner took the session over in this moment. Nothing was changed.
             Misused: The id is neither a str nor an int within ±(2**53 - 1).
         """
         request = _encoded(request_id)
@@ -47,6 +71,8 @@ class Requests:
             if await self._opening(session_id, request) is not None:
                 raise Conflict(f"request {request_id!r} of session {redacted(session_id)} is pending already")
             await self._append(session_id, _STREAM + new_session_id(), Kind.OPENING, request, b"")
+            self._in_flight[session_id] += 1
+            self._look_at[session_id] = self._clock.now()
         finally:
             self._locks.release(session_id)
 
@@ -55,6 +81,7 @@ class Requests:
 
         Raises:
             NotFound: It is not pending, or the session is gone.
+            Moved, Misused: As `register`.
         """
         request = _encoded(request_id)
         await self._locks.acquire(session_id)
@@ -63,12 +90,19 @@ class Requests:
             if opening is None:
                 raise NotFound(f"request {request_id!r} of session {redacted(session_id)} is not pending")
             await self._append(session_id, opening.stream, Kind.FINAL, b"", answer)
+            self._in_flight[session_id] -= 1
+            if self._in_flight[session_id] <= 0:
+                self._forget(session_id)
         finally:
             self._locks.release(session_id)
 
     async def pending(self, session_id: str) -> list[RequestId]:
         """Return the ids of the requests that were registered and not completed, oldest first."""
         return [msgspec.json.decode(opening.request) for opening in await self._openings(session_id)]
+
+    def _forget(self, session_id: str) -> None:
+        self._in_flight.pop(session_id, None)
+        self._look_at.pop(session_id, None)
 
     async def _opening(self, session_id: str, request: bytes) -> Entry | None:
         return next((opening for opening in await self._openings(session_id) if opening.request == request), None)

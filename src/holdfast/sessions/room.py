@@ -69,7 +69,7 @@ class Room:
             if now >= self._reload_at:
                 await self._load(store)
                 self._reload_at = now + RELOAD_S
-        swept = self._capacity.when_full == "evict"
+        swept = False
         for _ in range(_TRIES_MAX):
             full = self._full_for(owner)
             if full is None:
@@ -83,8 +83,10 @@ class Room:
                     self.used(found)  # somebody wrote it meanwhile
             else:
                 break
-        what = f"{self._capacity.sessions} sessions" if full is self._by_use else f"{self._capacity.per_owner} of them"
-        raise Refused(f"there are {what}, as many as may be; end some, or try again later", wait_s=REFUSED_S)
+        whose = f"{self._capacity.sessions} sessions"
+        if full is not self._by_use:
+            whose = f"{self._capacity.per_owner} sessions of this owner"
+        raise Refused(f"there are {whose}, as many as may be; end some, or try again later", wait_s=REFUSED_S)
 
     def came(self, session_id: str, owner: str | None) -> None:
         """Count a session that was admitted and is stored now."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from ..codec import decode, encode
+from ..model.errors import Misused
 from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
 from . import rules
@@ -22,12 +23,26 @@ _UNREAD: Final[Any] = object()
 class Home(Generic[M]):
     """What the sessions of one manager share: how their metadata is written and read, and their live objects."""
 
-    __slots__ = ("decode", "encode", "locals")
+    __slots__ = ("_type", "decode", "encode", "locals")
 
-    def __init__(self, encode: Callable[[M], bytes], decode: Callable[[bytes], M]) -> None:
+    def __init__(
+        self, metadata_type: type[M] | None, encode: Callable[[M], bytes], decode: Callable[[bytes], M]
+    ) -> None:
+        self._type: Any = metadata_type or dict
         self.encode = encode
         self.decode = decode
         self.locals: dict[str, dict[str, Any]] = {}
+
+    def empty(self) -> M:
+        """Return the metadata of a session that is given none.
+
+        Raises:
+            Misused: Its type wants values.
+        """
+        try:
+            return self._type()  # type: ignore[no-any-return]  # it is an M, or a dict when there is no type
+        except TypeError as error:
+            raise Misused(f"{self._type.__name__} is not made of nothing ({error}); pass the metadata") from error
 
     def local_of(self, session_id: str) -> dict[str, Any]:
         """Return the live objects of a session, which are there until `forget`."""
@@ -36,17 +51,20 @@ class Home(Generic[M]):
             found = self.locals[session_id] = {}
         return found
 
-    def forget(self, session_id: str) -> None:
-        """Let go of the live objects of a session that is gone."""
-        self.locals.pop(session_id, None)
+    def without(self, session_id: str) -> Home[M]:
+        """Let go of the live objects of a session that is gone; return a home that has nothing else."""
+        other = Home[M](self._type, self.encode, self.decode)
+        other.locals[session_id] = self.locals.pop(session_id)
+        return other
 
 
 class Session(Generic[M]):
     """A session as it was when it was read; nothing here changes what is stored.
 
     Times are seconds since the epoch, durations seconds. `metadata` is decoded when it is first asked for and belongs
-    to the caller. `local` holds live objects of this process, such as tasks and connections, by names of yours: all
-    who hold the session share it, it is never stored, and it goes with the session.
+    to the caller; asking raises `Corrupt` when it is damaged, `Misused` when it does not fit the manager's type.
+    `local` holds live objects of this process, such as tasks and connections, by names of yours: all who hold the
+    session share it, it is never stored, and it goes with the session.
 
     One can be made without a manager (`new`), used alone, and stored later by `SessionManager.adopt`, which gives it
     its times; until then its version is 0.
@@ -77,7 +95,7 @@ class Session(Generic[M]):
         session_id = new_session_id() if id is None else check_session_id(id)
         checked = rules.checked_owner(owner), rules.checked_tags(tags)
         record = Record(session_id, 0, 0, 0.0, 0.0, None, None, *checked, "active", None, b"")
-        session = Session(record, Home[M](encode, decode))  # type: ignore[arg-type]  # used for live objects only
+        session = Session(record, Home[M](None, encode, decode))  # type: ignore[arg-type]  # for live objects only
         session._metadata = {} if metadata is None else metadata  # type: ignore[assignment]  # M is a dict then
         return session
 
@@ -144,10 +162,10 @@ class Draft(Session[M]):
 
     __slots__ = ("_changes",)
 
-    def __init__(self, record: Record, home: Home[M]) -> None:
+    def __init__(self, record: Record, home: Home[M], used_at: float = 0.0) -> None:
         self._record = record
         self._home = home
-        self._used_at = 0.0
+        self._used_at = used_at
         self._metadata: M = _UNREAD
         self._changes: Changes | None = None
 

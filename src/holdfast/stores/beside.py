@@ -26,7 +26,7 @@ from .contract import (
 from .memory import MemoryStore
 
 _HERE: Final = "here:"
-_THERE: Final = "there:"
+_THERE: Final = "there"  # where the main store begins
 
 
 class BesideStore:
@@ -41,6 +41,11 @@ class BesideStore:
         self._held: set[str] = set()
         self._holding: set[str] = set()  # while the main store is asked for them
         self._putting: Counter[str] = Counter()
+
+    @staticmethod
+    def around(main: Store) -> BesideStore:
+        """Return one with every ability that `main` and memory both have."""
+        return ResidentBesideStore(main) if isinstance(main, MemoryStore) else BesideStore(main)
 
     async def hold(self, record: Record) -> None:
         """Keep a new record in memory only.
@@ -85,12 +90,11 @@ class BesideStore:
     async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
         here, inner = _place(cursor)
         if not here:
-            page = await self._main.scan(query, cursor=inner, limit=limit)
-            return Page(page.records, [_THERE + each for each in page.cursors], _after(_THERE, page.cursor))
+            return await self._main.scan(query, cursor=inner, limit=limit)
         page = await self._here.scan(query, cursor=inner, limit=limit)
         records, cursors = page.records, [_HERE + each for each in page.cursors]
         if page.cursor is not None or len(records) == limit:
-            return Page(records, cursors, _after(_HERE, page.cursor) or _THERE)
+            return Page(records, cursors, _after_here(page.cursor))
         rest = await self.scan(query, cursor=_THERE, limit=limit - len(records))
         return Page(records + rest.records, cursors + rest.cursors, rest.cursor)
 
@@ -102,11 +106,10 @@ class BesideStore:
     async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
         here, inner = _place(cursor)
         if not here:
-            page = await self._list_main(now, inner, limit)
-            return IdPage(page.ids, _after(_THERE, page.cursor))
+            return await self._list_main(now, inner, limit)
         page = await self._here.list_ids(now, cursor=inner, limit=limit)
         if page.cursor is not None or len(page.ids) == limit:
-            return IdPage(page.ids, _after(_HERE, page.cursor) or _THERE)
+            return IdPage(page.ids, _after_here(page.cursor))
         rest = await self.list_ids(now, cursor=_THERE, limit=limit - len(page.ids))
         return IdPage(page.ids + rest.ids, rest.cursor)
 
@@ -167,15 +170,40 @@ class BesideStore:
         return self._main
 
 
+class ResidentBesideStore(BesideStore):
+    """The same where the main store is `Resident`: then so is this."""
+
+    def __init__(self, main: MemoryStore) -> None:
+        super().__init__(main)
+        self._main: MemoryStore = main
+
+    def get_now(self, session_id: str) -> Record | None:
+        return self._resident(session_id).get_now(session_id)
+
+    def put_now(self, record: Record, expect: int) -> None:
+        if not expect:
+            self._refuse_if_held(record.id)
+        self._resident(record.id).put_now(record, expect)
+
+    def find_now(self, session_id: str, now: float) -> tuple[Record, float] | None:
+        return self._resident(session_id).find_now(session_id, now)
+
+    def use_now(self, session_id: str, now: float) -> Record | None:
+        return self._resident(session_id).use_now(session_id, now)
+
+    def _resident(self, session_id: str) -> MemoryStore:
+        return self._here if session_id in self._held else self._main
+
+
 def _place(cursor: str | None) -> tuple[bool, str | None]:
     """Return whether a cursor is among what is kept here, and what it is there; all of that comes first.
 
-    A cursor of the main store alone, from before anything was kept here, goes on there.
+    Behind it the cursors are the main store's own, so that they go on in other processes too.
     """
     if cursor is None or cursor.startswith(_HERE):
         return True, None if cursor is None else cursor.removeprefix(_HERE)
-    return False, None if cursor == _THERE else cursor.removeprefix(_THERE)
+    return False, None if cursor == _THERE else cursor
 
 
-def _after(prefix: str, inner: str | None) -> str | None:
-    return None if inner is None else prefix + inner
+def _after_here(inner: str | None) -> str:
+    return _THERE if inner is None else _HERE + inner

@@ -126,12 +126,15 @@ class Resident(Protocol):
         """Do what `Store.put` does."""
         ...
 
-    def use_now(self, session_id: str, now: float) -> Record | None:
-        """Count an access at `now` if the session is active and its deadline is after `now`, else return None.
+    def find_now(self, session_id: str, now: float) -> tuple[Record, float] | None:
+        """Return a record that is active and whose deadline is after `now`, as it was written, and its last access.
 
-        Returns the record as it was written last: for its `last_accessed` read `now`, or whatever was told before that
-        is later.
+        Whoever needs both apart saves the store a record that differs from what it has by nothing but that access.
         """
+        ...
+
+    def use_now(self, session_id: str, now: float) -> Record | None:
+        """Count an access at `now` of what `find_now` would find; return it as it was written."""
         ...
 
 

@@ -46,23 +46,16 @@ class MemoryStore:
             return None
         return None if kept is None else kept.merged()
 
+    def find_now(self, session_id: str, now: float) -> tuple[Record, float] | None:
+        kept = self._alive(session_id, now)
+        return None if kept is None else (kept.record, kept.used_at)
+
     def use_now(self, session_id: str, now: float) -> Record | None:
-        try:
-            kept = self._kept.get(session_id)
-        except TypeError:
-            return None
+        kept = self._alive(session_id, now)
         if kept is None:
             return None
-        record = kept.record
-        timeout, max_age = record.timeout, record.max_age
-        if (
-            record.state != "active"
-            or (timeout is not None and now - kept.used_at >= timeout)
-            or (max_age is not None and now - record.created_at >= max_age)
-        ):
-            return None
         self._use(kept, now)
-        return record
+        return kept.record
 
     def put_now(self, record: Record, expect: int) -> None:
         kept = self._kept.get(record.id)
@@ -209,6 +202,24 @@ class MemoryStore:
             self._ended[record.id] = None
         run.ids.append(record.id)
         run.live += 1
+        return kept
+
+    def _alive(self, session_id: str, now: float) -> Kept | None:
+        """Return what is active and not expired."""
+        try:
+            kept = self._kept.get(session_id)
+        except TypeError:  # it is nothing that could be an id
+            return None
+        if kept is None:
+            return None
+        record = kept.record
+        timeout, max_age = record.timeout, record.max_age
+        if (
+            record.state != "active"
+            or (timeout is not None and now - kept.used_at >= timeout)
+            or (max_age is not None and now - record.created_at >= max_age)
+        ):
+            return None
         return kept
 
     def _use(self, kept: Kept, at: float) -> None:

@@ -53,6 +53,16 @@ class ResidentContract:
         assert store.use_now("s", NOW + 18) is not None
         assert store.use_now("s", NOW + 25) is None, "it has reached its greatest age"
 
+    async def test_what_is_found_comes_with_its_last_access(self, store: ResidentStore) -> None:
+        """R-MGR-2: and finding is none."""
+        store.put_now(record_of("s", timeout=10.0), 0)
+        assert store.find_now("s", NOW + 9) == (record_of("s", timeout=10.0), NOW)
+        await store.touch("s", NOW + 5)
+        assert store.find_now("s", NOW + 14) == (record_of("s", timeout=10.0), NOW + 5)
+        assert store.find_now("s", NOW + 15) is None
+        store.put_now(record_of("s", version=2, timeout=10.0, state="terminated"), 1)
+        assert store.find_now("s", NOW) is None
+
     async def test_nothing_uses_what_is_terminated_or_not_there(self, store: ResidentStore) -> None:
         """R-MGR-3."""
         store.put_now(record_of("s", state="terminated"), 0)
