@@ -26,7 +26,7 @@ PYTEST = $(WITH_NODE) $(BIN)/python -m pytest
 SHELL := /bin/bash
 export PYTHON
 
-.PHONY: help serve demo setup test fast check lint house campaign bench bench-keeper bench-peers bench-erlang constraints
+.PHONY: help serve demo setup test fast check lint house campaign bench bench-keeper bench-manager bench-peers bench-erlang constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -60,11 +60,14 @@ house: $(STAMP)check
 campaign: $(STAMP)test ## servers killed, paused and replaced under load at 220 seeds, with their table (HOLDFAST_SEED=)
 	@$(PYTEST) -m campaign -s
 
-bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run; 11 min (BENCH=--quick)
+bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run; 15 min (BENCH=--quick)
 	@$(WITH_NODE) $(BIN)/python -m bench $(BENCH)
 
 bench-keeper: $(STAMP)setup .wrk ## what the keeper costs, and how servers take over from each other; 3 min (BENCH=--quick)
 	@$(WITH_NODE) $(BIN)/python -m bench $(BENCH) relay takeover replace
+
+bench-manager: $(STAMP)setup ## the session manager as a library, beside Erlang where there is escript; 4 min (BENCH=--quick)
+	@$(BIN)/python -m bench $(BENCH) manager
 
 bench-peers: $(STAMP)test ## install the gateways that bench compares with, under bench/out
 	@$(WITH_NODE) npm install --silent --no-fund --no-audit --no-save --prefix bench/out/node supergateway@4.0.0

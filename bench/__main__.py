@@ -42,6 +42,7 @@ PARTS: Final = (
     Part("edge", "bench.edge_alone", ("--rounds", "2", "--requests", "800")),
     Part("commits", "bench.durable_http", ("--seconds", "1")),
     Part("store", "bench.commit_latency", ("--seconds", "1")),
+    Part("manager", "bench.manager", ("--rounds", "1", "--sessions", "20000")),
     Part("relay", "bench.keeper_relay", ("--rounds", "1", "--seconds", "1")),
     Part("takeover", "bench.keeper_takeover", ("--live", "20", "--idle", "50", "--seconds", "2")),
     Part("replace", "bench.keeper_replace", ("--switches", "1", "--calm", "1")),

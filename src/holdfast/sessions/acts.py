@@ -173,19 +173,20 @@ class Acts(Generic[M]):
             self._subscriptions.publish(kind(Session(record, self._home), now))
         return Session(record, self._home)
 
-    def _removed(self, record: Record, kind: Kind[M]) -> Session[M]:
+    def _removed(self, record: Record, kind: Kind[M]) -> None:
         """Let go of a session that the store has no more, and tell of it; the event still has its live objects."""
         if self._room is not None:
             self._room.gone(record.id)
         home = self._home.without(record.id) if record.id in self._home.locals else self._home
         if self._subscriptions.all:
             self._subscriptions.publish(kind(Session(record, home), self._now()))
-        return Session(record, home)
 
-    async def _expire(self, now: float, limit: int) -> list[Session[M]]:
+    async def _expire(self, now: float, limit: int) -> list[Record]:
         gone = await self._store.expire(now, limit=limit)
         self._meter.expired += len(gone)
-        return [self._removed(record, SessionExpired) for record in gone]
+        for record in gone:
+            self._removed(record, SessionExpired)
+        return gone
 
     async def _sweep(self, late_s: float | None = None) -> int:
         """Delete what has been expired for `late_s` seconds now, in slices; return how much."""

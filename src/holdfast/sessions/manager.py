@@ -298,7 +298,8 @@ class SessionManager(Creation[M]):
             Refused: `fn` took longer than `within_s`. Nothing was written.
         """
         began = 0 if self._meter.updated & SAMPLED else stopwatch_ns()
-        session, begun = None, list[Awaitable[Changes]]()
+        session: Session[M] | None = None
+        begun: list[Awaitable[Changes]] = []
         if self._resident is not None and term is None:
             session = self._update_now(self._resident, session_id, fn, begun)
         if session is None:
@@ -504,7 +505,8 @@ class SessionManager(Creation[M]):
         """
         if limit < 1 or not late_s >= 0:
             raise Misused(f"expire_due(limit={limit}, late_s={late_s}): limit is 1 or more, late_s 0 or more")
-        return await self._expire((self._now() if now is None else now) - late_s, limit)
+        gone = await self._expire((self._now() if now is None else now) - late_s, limit)
+        return [Session(record, self._home) for record in gone]
 
     # -- how it goes
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
+from ..model.clock import stopwatch_ns
 from ..model.errors import Misused
 from ..runtime import spawn
 from .events import EventsMissed, SessionEvent
@@ -16,7 +17,7 @@ from .events import EventsMissed, SessionEvent
 _log = logging.getLogger(__name__)
 
 WAITING_MAX: Final = 10_000
-_TOLD_A_TURN: Final = 100
+_TURN_NS: Final = 1_000_000
 
 Handler: TypeAlias = Callable[[Any], Awaitable[object] | object]
 
@@ -68,12 +69,12 @@ class Subscription:
             self._gap = 0
 
     async def _tell(self) -> None:
-        told = 0
+        began = stopwatch_ns()
         try:
             while self._waiting:
-                told += 1
-                if told % _TOLD_A_TURN == 0:
+                if stopwatch_ns() - began > _TURN_NS:  # others have theirs now
                     await asyncio.sleep(0)
+                    began = stopwatch_ns()
                 try:
                     outcome = self._handler(self._waiting.popleft())
                     if inspect.isawaitable(outcome):

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from heapq import heapify, heappop, heappush
-from itertools import islice
 from typing import Final
 
 import msgspec
 
 from ..model.session import NEVER, Record
 
-_LOOKED_AT_A_SLICE: Final = 1000  # then other tasks get their turn: a slice takes less than 1 ms
-_SLOT_MAX: Final = 1024
+_SLOT_MAX: Final = 1024  # one is looked at in a go, then other tasks get their turn: less than 1 ms
 _SPARE: Final = 16
 _SLOTS_SPARE: Final = 1000
 _NOWHERE: Final = -1
@@ -145,23 +143,6 @@ class Deadlines:
             for kept in later_this_second:
                 if self._kept.get(kept.record.id) is kept:
                     self.file(kept)
-
-    async def due(self, now: float, limit: int) -> list[Kept]:
-        """Return up to `limit` of those whose deadline is at or before `now`, in slices that stall nobody."""
-        await self.look(now, limit)
-        found: list[Kept] = []
-        for at, session_id in enumerate(list(islice(self.expired, limit))):
-            if at % _LOOKED_AT_A_SLICE == _LOOKED_AT_A_SLICE - 1:
-                await asyncio.sleep(0)
-            due = self._kept.get(session_id)
-            if due is None:
-                continue  # deleted while others had their turn
-            if due.deadline <= now:
-                found.append(due)
-            else:
-                # Accessed while others had their turn, or the caller's clock is behind another caller's.
-                self.file(due)
-        return found
 
     def _slot(self, second: int) -> Slot:
         number = self._slots_made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
@@ -120,14 +121,16 @@ class MemoryStore:
         return page
 
     async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
-        found = await self._deadlines.due(now, limit)
+        await self._deadlines.look(now, limit)
         gone: list[Record] = []
-        for start in range(0, len(found), _DELETED_A_SLICE):
-            for kept in found[start : start + _DELETED_A_SLICE]:
-                record = kept.merged()
-                if self._kept.get(record.id) is kept and kept.deadline <= now:
+        while names := list(islice(self._deadlines.expired, min(limit - len(gone), _DELETED_A_SLICE))):
+            for name in names:
+                kept = self._kept[name]
+                if kept.deadline <= now:
                     self._remove(kept)
-                    gone.append(record)
+                    gone.append(kept.merged())
+                else:  # it was found by a clock that is ahead of the caller's
+                    self._deadlines.file(kept)
             await asyncio.sleep(0)
         return gone
 
@@ -232,7 +235,8 @@ class MemoryStore:
         session_id = kept.record.id
         self._deadlines.forget(kept)
         self._journal.forget(session_id)
-        self._ended.pop(session_id, None)
+        if self._ended:
+            self._ended.pop(session_id, None)
         del self._kept[session_id]
         run = kept.run
         run.ids[kept.place] = None
