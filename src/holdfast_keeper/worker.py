@@ -143,7 +143,7 @@ class Worker:
 
     def let_go(self) -> None:
         """Belong to nobody; what is not acknowledged is for the next owner."""
-        self.owner, self._flowing, self._stalled = None, False, False
+        self.owner, self._flowing, self._stalled, self._exit_told = None, False, False, False
         self.backlog.rewind()
         self._resume_if_room()
 
@@ -152,9 +152,11 @@ class Worker:
         if call:
             self.calls.pop(call, None)
         if frame:
-            self.backlog.done(frame)
-            self._exit_told = self._exit_told or frame == self._exit_number
-            self.over = self._exit_told and not self.backlog.count
+            if frame == self._exit_number:
+                self._exit_told = True  # kept as long as anything before it, for whoever hears of that must hear of it
+            else:
+                self.backlog.done(frame)
+            self.over = self._exit_told and self.backlog.count == 1
             if self._stalled:
                 self._catch_up()
             else:

@@ -285,6 +285,27 @@ def test_a_worker_that_exits_while_nobody_is_there_is_heard_to_its_end_and_then_
         assert keeper.wait(ANSWERS_WITHIN_S) == 0
 
 
+def test_an_exit_is_told_again_until_all_before_it_is_acknowledged_too(tmp_path: Path) -> None:
+    """Else the next server has a worker of which it never hears that it ended, and waits for its answers for ever."""
+    with keeping(tmp_path) as (keeper, server):
+        worker = server.spawn(tmp_path, "echo")
+        server.tell(wire.GO, WORKER)
+        server.ask(b'"a question"')
+        asked = server.hear(wire.FRAME)
+        os.kill(worker, signal.SIGKILL)
+        exited = server.hear(wire.EXITED)
+        server.done(exited.number)
+        server.close()
+        with contextlib.closing(Server.following(tmp_path)) as follower:
+            attached = follower.attach()
+            assert (attached["first"], attached["last"]) == (asked.number, exited.number)
+            assert follower.take(1) == [asked]
+            assert follower.hear(wire.EXITED) == exited
+            assert keeper.poll() is None
+            follower.done(exited.number)
+        assert keeper.wait(ANSWERS_WITHIN_S) == 0
+
+
 def test_a_worker_that_no_server_comes_for_in_time_is_ended_and_the_keeper_with_it(tmp_path: Path) -> None:
     with keeping(tmp_path) as (keeper, server):
         worker = server.spawn(tmp_path, "echo", keep_s=0.5)
