@@ -35,11 +35,15 @@ def resumed(client: McpClient, event_id: str | None) -> list[Event]:
     return [event for event in client.get(event_id).events() if event.message is not None]
 
 
+def workers_of(served: Served) -> list[dict[str, Any]]:
+    """Return what the keeper knows of each worker, those included of which it still has to tell something."""
+    words = [sys.executable, "-m", "holdfast", "keeper", "status", "--json", "--data", str(served.data)]
+    return list(json.loads(subprocess.run(words, check=True, capture_output=True).stdout)["workers"])
+
+
 def calls_under_way(served: Served) -> int:
     """Return how many calls the keeper knows that have no answer yet."""
-    words = [sys.executable, "-m", "holdfast", "keeper", "status", "--json", "--data", str(served.data)]
-    status = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
-    return sum(worker["calls"] for worker in status["workers"])
+    return sum(worker["calls"] for worker in workers_of(served))
 
 
 def test_a_call_in_flight_answers_through_the_next_server_with_all_its_progress(served: Served) -> None:
@@ -128,6 +132,42 @@ def test_a_worker_that_ends_while_no_server_is_there_is_counted_once_and_told(se
     assert client.call("count") == "1", "it was the fourth crash"
     client.call("crash")
     eventually(lambda: client.request("ping").status == 404)
+
+
+def test_a_worker_that_ended_while_it_asked_is_over_once_its_client_was_told(served: Served) -> None:
+    client = served.client()
+    client.initialize(elicitation={})
+    with client.request("tools/call", call_params("ask", text="name?"), id="a") as asking:
+        events = asking.events()
+        asked_id = [next(events) for _ in range(2)][1].message["id"]
+        client.call("crash")
+        withdrawn, answer = (event.message for event in events)
+    assert withdrawn["params"]["requestId"] == asked_id
+    assert "code 7" in answer["error"]["message"]
+    eventually(lambda: workers_of(served) == [])
+    assert client.call("count") == "1"
+
+
+def test_an_ended_worker_that_has_more_to_tell_is_known_to_have_ended_by_the_next_server(served: Served) -> None:
+    client = served.opened()
+    client.call("changed")
+    client.call("crash")
+    served.kill()
+    served.start()
+    assert client.call("count") == "1"
+    with client.get() as stream:
+        messages = (event.message for event in stream.events() if event.message is not None)
+        assert next(messages)["method"] == "notifications/tools/list_changed"
+
+
+def test_a_session_that_ends_leaves_nothing_of_its_worker_to_be_told(served: Served) -> None:
+    client = served.opened()
+    client.call("changed")
+    with client.request("tools/call", call_params("ask", text="name?"), id="a") as asking:
+        events = asking.events()
+        assert [next(events) for _ in range(2)][1].message["method"] == "elicitation/create"
+        assert client.delete().status == 204
+    eventually(lambda: workers_of(served) == [])
 
 
 def test_what_nobody_listened_to_is_held_by_the_next_server(served: Served) -> None:

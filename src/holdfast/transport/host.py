@@ -393,6 +393,7 @@ class Host:
         spawn(self._discard(live), name="remove an expired session")
 
     async def _discard(self, live: LiveSession) -> None:
+        live.forget()
         live.close_streams(RETRY)
         await live.upstream.stop()
         await self._places.remove(live.place)

@@ -243,6 +243,9 @@ class LiveSession:
 
     def heard(self, frame: bytes, number: int) -> None:
         """Send one message of the server to the stream it belongs to; `number` is its own at the keeper."""
+        if self.ended:
+            self._let_go(number)
+            return
         try:
             message = parse_frame(frame)
         except Misused as error:
@@ -267,6 +270,12 @@ class LiveSession:
         self._withdraw_questions(calls)
         spawn(self._interrupt_by_crash(ended, calls), name="answer what a crash interrupted")
 
+    def forget(self) -> None:
+        """Have nothing more to do with what the server said or says: the session is gone."""
+        self.ended = True
+        for number in (*self._questions.lost(), *(waiting.number for waiting in self._held.release())):
+            self._let_go(number)
+
     # -- what its calls ask of it
 
     async def remember(self, change: Change) -> None:
@@ -289,13 +298,13 @@ class LiveSession:
         """Tell the client that nobody waits any more for the answers to what its server had asked."""
         for asked_id in self._held.drop_questions():
             self._questions.drop(asked_id)  # the client has never seen it
-        asked = self._questions.lost()
         stream = self.streams.get(STANDALONE) or next((call.stream for call in calls if call.stream is not None), None)
-        if stream is None:
-            return
-        for seen_id in asked:
-            params = {"requestId": seen_id, "reason": "the MCP server that asked has ended"}
-            self._emit(stream, Kind.MESSAGE, notification(CANCELLED, params))
+        for number in self._questions.lost():
+            if stream is None:
+                self._let_go(number)
+                continue
+            params = {"requestId": str(number), "reason": "the MCP server that asked has ended"}
+            self._emit(stream, Kind.MESSAGE, notification(CANCELLED, params), ends=number)
 
     async def _interrupt_by_crash(self, ended: Exit, calls: list[Call]) -> None:
         try:
@@ -360,9 +369,20 @@ class LiveSession:
             self.upstream.send(error_answer(asked_id, UNAVAILABLE, why), first=True)
 
     def _emit(
-        self, stream: Stream, kind: Kind, data: bytes = b"", number: int = 0, call: int = 0, *, open_ended: bool = False
+        self,
+        stream: Stream,
+        kind: Kind,
+        data: bytes = b"",
+        number: int = 0,
+        call: int = 0,
+        *,
+        open_ended: bool = False,
+        ends: int = 0,
     ) -> None:
-        """Journal a message, then send it and let the keeper forget it and its call, unless its end is still open."""
+        """Journal a message, then send it and let the keeper forget it and its call, unless its end is still open.
+
+        It may be what `ends` another one of that number instead.
+        """
         owner = self._owner
         entry = stream.next_entry(kind, owner.term, owner.now(), data, number)
         if self.ended:  # its journal is gone; whoever still listens is told all the same
@@ -373,8 +393,8 @@ class LiveSession:
         def journaled(entry: Entry, error: HoldfastError | None) -> None:
             self._journaled(stream, entry, error)
             # What could not be written now, the next server can.
-            if (number or call) and not (open_ended or isinstance(error, Moved | Unavailable)):
-                self.upstream.done(number, call)
+            if (number or call or ends) and not (open_ended or isinstance(error, Moved | Unavailable)):
+                self.upstream.done(number or ends, call)
 
         owner.journaler.write(self.id, owner.term, entry, journaled)
 

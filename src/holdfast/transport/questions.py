@@ -57,11 +57,15 @@ class Questions:
         """Forget a question that the client will never see."""
         self._forget(asked_id)
 
-    def lost(self) -> list[RequestId]:
-        """Forget them all, for the process that asked has ended; return the ids the client knows them by."""
-        asked, self._asked = list(self._asked), {}
+    def lost(self) -> list[int]:
+        """Forget them all, for the process that asked has ended; return their numbers.
+
+        The caller lets go of each once its client has been told.
+        """
+        numbers = [number for _, number in self._asked.values()]
+        self._asked.clear()
         self._numbers.clear()
-        return asked
+        return numbers
 
     def _forget(self, asked_id: RequestId) -> int | None:
         number = self._numbers.pop(id_json(asked_id), None)
