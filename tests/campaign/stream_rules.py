@@ -74,7 +74,8 @@ def every_primed_request_has_exactly_one_answer(log: SessionLog, found: Found) -
             yield f"the answer to {name} that the client has heard; found {answers[0]}"
         replayed = [json.dumps(answer).encode() for answer in answers]
         calls = [Call(call.id, call.tool, call.text, answer=answer) for answer in replayed]
-        yield from every_answer_is_the_one_to_its_request(SessionLog(log.token, calls=calls), found)
+        lost = [call for call in log.calls if call.is_lost]
+        yield from every_answer_is_the_one_to_its_request(SessionLog(log.token, calls=calls + lost), found)
 
 
 def progress_has_no_gap(log: SessionLog, found: Found) -> Iterator[str]:

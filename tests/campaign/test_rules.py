@@ -9,9 +9,11 @@ from typing import Any, Final
 import pytest
 
 from . import answer_rules, rules, stream_rules, worker_rules
+from .answer_rules import UNHEARD
 from .evidence import Call, Connection, Fate, Found, Seen, SessionLog, Taken
 from .plan import How
 from .sound import (
+    ASKED,
     DONE,
     FIRST,
     HEARD,
@@ -290,10 +292,14 @@ def test_evidence_of_a_replacement_that_failed_nobody_breaks_no_rule() -> None:
 
 
 def test_a_question_may_come_to_nobody_on_the_stream_of_a_call_that_its_client_lost() -> None:
-    log, _ = sound()
+    log, found = sound()
     unheard(log)
+    rest = whole(found, "1-3")
+    put(rest, 1, result(6, UNHEARD))
+    call_of(log, 6).connections = [Connection(None, [ASKED[0], *rest])]
+    assert rules.violations(log, found)
     log.calls.append(Call(11, "sleep"))
-    assert not list(answers(log, Found([200])))
+    assert rules.violations(log, found) == []
 
 
 def test_an_error_may_stand_for_what_never_reached_a_worker() -> None:
