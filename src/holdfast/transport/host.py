@@ -225,7 +225,9 @@ class Host:
         """
         live.entering += 1
         try:
-            await live.upstream.ready(live.handshake)
+            await live.counted()
+            if not live.ending:
+                await live.upstream.ready(live.handshake)
         except Changed as error:
             await self.end(live, str(error))
             raise NotFound("the session has ended") from error

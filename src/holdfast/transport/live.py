@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -83,6 +84,7 @@ class LiveSession:
         self._owner = owner
         self._streams_opened = 0
         self.entering = 0  # requests that are on their way to the server
+        self._counting: asyncio.Task[None] | None = None
         self._told_before: set[int] = set()
 
     @property
@@ -268,7 +270,12 @@ class LiveSession:
         """Record that the server ended by itself, then answer everything that was in flight."""
         calls = self.calls.lost()
         self._withdraw_questions(calls)
-        spawn(self._interrupt_by_crash(ended, calls), name="answer what a crash interrupted")
+        self._counting = spawn(self._interrupt_by_crash(ended, calls), name="answer what a crash interrupted")
+
+    async def counted(self) -> None:
+        """Return once the end of the last server is recorded: the keeper forgets it when another one starts."""
+        if self._counting is not None and not self._counting.done():
+            await asyncio.wait({self._counting})
 
     def forget(self) -> None:
         """Have nothing more to do with what the server said or says: the session is gone."""

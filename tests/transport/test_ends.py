@@ -1,0 +1,56 @@
+"""What becomes of a session when its worker ends, on a store that takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
+from holdfast.model.session import Record
+from holdfast.stores import MemoryStore
+from tests.gateway.workers import AGREED, PlannedWorker, PlannedWorkers
+from tests.kit import eventually_async
+
+from .edges import ask, edge_on
+
+
+class SlowStore(MemoryStore):
+    """A store whose records are written when they may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_put = asyncio.Event()
+        self.may_put.set()
+        self.putting = 0
+
+    async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
+        self.putting += 1
+        await self.may_put.wait()
+        await super().put(record, expect=expect, durable=durable)
+
+
+def answer_all(worker: PlannedWorker, message: dict[str, Any]) -> None:
+    if "id" in message:
+        worker.answer(message, AGREED)
+
+
+async def test_no_worker_is_started_before_the_crash_of_the_last_one_is_recorded(tmp_path: Path) -> None:
+    """The keeper forgets that end when the next one starts: who died in between would not have counted it."""
+    workers, store = PlannedWorkers(answer_all), SlowStore()
+    async with edge_on(store, tmp_path, StdioUpstreams(workers, StdioSettings())) as (edge, session):
+        store.may_put.clear()
+        before = store.putting
+        workers.made[0].end()
+        listing = json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}).encode()
+        asking = asyncio.ensure_future(ask(edge, "POST", listing, mcp_session_id=session))
+        await eventually_async(lambda: store.putting > before)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asking), 0.1)
+        assert len(workers.made) == 1
+        store.may_put.set()
+        assert (await asking).status == 200
+        assert len(workers.made) == 2
