@@ -27,7 +27,7 @@ def read_events(reply: Reply, *, known: bool = False, connection: Connection | N
     """Yield whole events, as their exact bytes, until the stream ends or breaks; `connection` is told if it breaks.
 
     A stream that is `known`, because it was listened to before, may begin by saying where the client stands, which is
-    no event of the stream.
+    no event of the stream; `connection` is told that too.
 
     Raises:
         TimeoutError: Nothing came for `SILENCE_S_MAX`.
@@ -43,7 +43,10 @@ def read_events(reply: Reply, *, known: bool = False, connection: Connection | N
                 elif name == b"data":
                     data.append(value.removeprefix(b" "))
                 elif not line.strip():
-                    if (event_id is not None or data) and not (known and data == [b""]):
+                    if known and data == [b""]:
+                        if connection is not None:
+                            connection.after = event_id
+                    elif event_id is not None or data:
                         yield Seen(event_id, b"\n".join(data))
                     known = known and not data
                     event_id, data = None, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,39 @@ def test_a_question_asked_through_one_server_is_answered_through_the_next(served
     assert told[0] == question.message
     assert json.loads(told[1]["result"]["content"][0]["text"]) == {"content": "Ada"}
     assert len(told) == 2
+
+
+def journaled(served: Served, what: bytes) -> bool:
+    return any(what in path.read_bytes() for path in served.data.glob("*.db*"))
+
+
+def test_a_question_that_nobody_was_there_for_is_asked_by_the_next_server(tmp_path: Path) -> None:
+    """Also when the client names no event, for it never got one."""
+    with serving(tmp_path / "data", "--answer", "json", command=PROBE) as served:
+        client = served.client()
+        client.initialize(elicitation={})
+        client.get().close()
+        asking = threading.Thread(target=call_until_cut, args=(client, "ask", {"text": "name?"}))
+        asking.start()
+        eventually(lambda: journaled(served, b"elicitation/create"))
+        served.kill()
+        asking.join()
+        for _ in range(2):
+            served.start()
+            with client.get() as stream:
+                messages = (event.message for event in stream.events() if event.message is not None)
+                question = next(messages)
+                assert question["params"]["message"] == "name?"
+            served.kill()
+        served.start()
+        answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"content": "Ada"}}
+        assert client.post(answer).status == 202
+        eventually(lambda: calls_under_way(served) == 0)
+
+
+def call_until_cut(client: McpClient, tool: str, arguments: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError, HTTPException):
+        client.request("tools/call", {"name": tool, "arguments": arguments}, id=tool)
 
 
 def test_a_worker_that_ends_while_no_server_is_there_is_counted_once_and_told(served: Served) -> None:

@@ -47,8 +47,9 @@ class Listening:
         stream: Stream | None
         if last_event_id is None:
             await self._host.ready(live)
+            unheard = await self._before_unsure(live)
             stream = live.open_standalone(outlet)
-            seen = EventId(STANDALONE, *stream.delivered)
+            seen = unheard or EventId(STANDALONE, *stream.delivered)
         else:
             seen = parse_event_id(last_event_id.decode("latin-1"), live.tag)
             if not live.may_have_sent(seen):
@@ -62,6 +63,8 @@ class Listening:
             after = await self._replay(live, stream, seen, push)
             if stream is not None:
                 stream.delivered = max(stream.delivered, after)
+            if seen.stream == STANDALONE:
+                live.unsure = set()
             while stream is not None and (chunk := await outlet.take(after)) is not None:
                 await push(chunk)
 
@@ -73,6 +76,20 @@ class Listening:
         finally:
             if stream is not None:
                 stream.detach(outlet)
+
+    async def _before_unsure(self, live: LiveSession) -> EventId | None:
+        """Return behind which event of the GET stream a client goes on that names none after a takeover.
+
+        What the server before had journaled there and not seen to, a question above all, it may not have sent; None
+        when there is nothing of that kind.
+        """
+        at: Position = (0, -1)
+        while live.unsure and (entries := await self._journal.read(live.id, STANDALONE, after=at, limit=PAGE)):
+            for entry in entries:
+                if entry.origin in live.unsure:
+                    return EventId(STANDALONE, entry.term, entry.seq - 1)
+            at = (entries[-1].term, entries[-1].seq)
+        return None
 
     async def _resume(self, live: LiveSession, seen: EventId, outlet: Outlet) -> Stream | None:
         """Take a stream over from whatever connection had it; None when it has ended and only its journal is left."""

@@ -86,6 +86,7 @@ class LiveSession:
         self.entering = 0  # requests that are on their way to the server
         self._counting: asyncio.Task[None] | None = None
         self._told_before: set[int] = set()
+        self.unsure: set[int] = set()
 
     @property
     def in_use(self) -> bool:
@@ -108,9 +109,10 @@ class LiveSession:
     ) -> list[OpenStream]:
         """Go on where the server before this one was; return the streams whose answer nobody will give.
 
-        `told` are the numbers of the frames, among those that come again, which are journaled already.
+        `told` are the numbers of the frames, among those that come again, which are journaled already; the client may
+        have got them or not, which for the GET stream is `unsure` until it comes.
         """
-        self._told_before = told
+        self._told_before = self.unsure = told
         waiting: dict[RequestId, OpenStream] = {}
         for stream in unfinished:
             if stream.opening.stream == STANDALONE:
