@@ -1,4 +1,4 @@
-"""What becomes of a session when its worker ends, on a store that takes its time."""
+"""What becomes of a session when its worker ends, or when its server has to leave it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
 from holdfast.model.session import Record
 from holdfast.stores import MemoryStore
+from holdfast.transport.host import HostSettings
 from tests.gateway.workers import AGREED, PlannedWorker, PlannedWorkers
 from tests.kit import eventually_async
 
@@ -54,3 +55,21 @@ async def test_no_worker_is_started_before_the_crash_of_the_last_one_is_recorded
         store.may_put.set()
         assert (await asking).status == 200
         assert len(workers.made) == 2
+
+
+async def test_a_session_that_is_being_opened_waits_no_longer_than_its_server_has_a_place(tmp_path: Path) -> None:
+    """Another server may take that while this one is leaving; it gets the worker then, and whoever waits is told."""
+    workers = PlannedWorkers(lambda worker, message: answer_all(worker, message) if worker is workers.made[0] else None)
+    upstreams = StdioUpstreams(workers, StdioSettings())
+    async with edge_on(MemoryStore(), tmp_path, upstreams, bounds=HostSettings(drain_s=60.0)) as (edge, _):
+        initialize = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}'
+        opening = asyncio.ensure_future(ask(edge, "POST", initialize))
+        await eventually_async(lambda: len(workers.made) == 2)
+        lost = asyncio.Event()
+        leaving = asyncio.ensure_future(edge._host.hand_over(lost=lost.is_set))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(leaving), 0.1)
+        lost.set()
+        await leaving
+        assert (await opening).status == 503
+        assert workers.made[1].released

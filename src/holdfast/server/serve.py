@@ -76,7 +76,7 @@ async def _serve(
             say(f"Replaced by another server, which goes on with the calls in flight ({parts.host.calls_in_flight})")
             parts.workers.keep()
             await parts.edge.settle()
-            await parts.host.hand_over(at_once=parts.workers.superseded.is_set())
+            await parts.host.hand_over(lost=parts.workers.superseded.is_set)
 
         neighbours = Neighbours(
             data.path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -120,20 +121,17 @@ class Host:
             live.close_streams(RETRY)
         await self._stop_upstreams()  # also those that are starting: whoever waits for one is told
 
-    async def hand_over(self, *, at_once: bool = False) -> None:
+    async def hand_over(self, *, lost: Callable[[], bool] = lambda: False) -> None:
         """Leave every session to the next server, its calls in flight too, within the time that draining may take.
 
-        With `at_once` it has them already.
-
-        An answer that somebody waits for in one piece comes first: it could not be had at the next server.
+        An answer that somebody waits for in one piece comes first: it could not be had at the next server. Once `lost`,
+        which may be from the start, that server has them all, and nothing more is waited for.
         """
         self.draining = True
         why = f"the server was replaced; {UNANSWERED}"
-        if at_once:
-            for live in list(self._opening):
-                live.upstream.release()
-        within_s = 0.0 if at_once else self._settings.drain_s
-        await self._succession.hand_over(within_s, lambda: bool(self._opening), why)
+        await self._succession.hand_over(self._settings.drain_s, lambda: bool(self._opening), lost, why)
+        for live in list(self._opening):
+            live.upstream.release()
         self.drained = True
         await self.journaler.flushed()
 

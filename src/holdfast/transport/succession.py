@@ -211,10 +211,11 @@ class Succession:
 
     # -- to the server after
 
-    async def hand_over(self, within_s: float, opening: Callable[[], bool], why: str) -> None:
+    async def hand_over(self, within_s: float, opening: Callable[[], bool], lost: Callable[[], bool], why: str) -> None:
         """Let go of every session, each as soon as nobody waits here for its answer in one piece; adopt no more.
 
-        Who still waits after `within_s` seconds is told `why`. `opening` tells whether sessions are being opened.
+        Who still waits after `within_s` seconds is told `why`, or once all are `lost` to another server. `opening`
+        tells whether sessions are being opened.
         """
         self.leaving = True
         await self.end()
@@ -222,7 +223,7 @@ class Succession:
             live.stream_all()
         end = asyncio.get_running_loop().time() + within_s
         while self._live or self._adopting or opening():
-            late = asyncio.get_running_loop().time() >= end
+            late = lost() or asyncio.get_running_loop().time() >= end
             for live in list(self._live.values()):
                 if late or live.may_leave:
                     live.leave(why)
