@@ -19,6 +19,8 @@ NODE := $(VENV)/node
 MODULES := tests/node/node_modules/.package-lock.json
 WITH_NODE = PATH="$(CURDIR)/$(NODE):$$PATH"
 PYTEST = $(WITH_NODE) $(BIN)/python -m pytest
+# Most tests wait for processes most of the time. A file stays with one of them: its tests may share a server.
+AT_ONCE = --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -41,13 +43,13 @@ setup: $(STAMP)setup ## only the virtual environment, so that .venv/bin/holdfast
 	@echo "Ready: $(BIN)/holdfast"
 
 test: $(STAMP)test $(MODULES) .programs ## install what the tests need and run them all
-	@$(PYTEST) -m "not campaign"
+	@$(PYTEST) $(AT_ONCE) -m "not campaign"
 
 fast: $(STAMP)test ## the tests that need neither real processes nor seconds (under 15 s)
 	@$(PYTEST) -q -m "not slow and not campaign"
 
 check: lint house $(MODULES) .programs ## what CI runs: lint, format, types, house rules, then every test with branch coverage
-	@$(PYTEST) -m "not campaign" --cov --cov-report=term:skip-covered
+	@$(PYTEST) $(AT_ONCE) -m "not campaign" --cov --cov-report=term:skip-covered
 
 lint: $(STAMP)check
 	@$(BIN)/ruff check

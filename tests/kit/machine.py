@@ -32,10 +32,12 @@ def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listened on a moment ago.
 
     It is below those that Linux gives to outgoing connections (`ip_local_port_range`), so that none of these takes it
-    before a server does, or while that is restarted.
+    before a server does, or while that is restarted; and no other process of this test run is given it.
     """
+    runs = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     for _ in range(100):
-        port = 10_000 + secrets.randbelow(20_000)
+        port = 10_000 + secrets.randbelow(20_000 // runs) * runs + number
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
