@@ -113,7 +113,7 @@ async def test_an_id_that_is_no_id_is_refused(sessions: Sessions, session_id: An
         {"tags": [""]},
         {"tags": [1]},
         {"tags": [str(number) for number in range(65)]},
-        {"metadata": {"x": object()}},
+        {"metadata": {"x": object}},
         {"metadata": []},
     ],
     ids=str,
