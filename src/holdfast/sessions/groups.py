@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from ..model.errors import NotFound
+from .rules import Duration
 from .scan import Scan
 from .session import Session
-
-if TYPE_CHECKING:
-    from .manager import Duration, SessionManager
 
 M = TypeVar("M")
 
@@ -27,6 +25,30 @@ class Progress(msgspec.Struct, frozen=True):
     gone: int
 
 
+class Manager(Protocol[M]):
+    """What a group asks of the manager of its sessions."""
+
+    async def tag(self, session_id: str, *tags: str) -> Session[M]:
+        """See `SessionManager.tag`."""
+        ...
+
+    async def untag(self, session_id: str, *tags: str) -> Session[M]:
+        """See `SessionManager.untag`."""
+        ...
+
+    async def terminate(self, session_id: str, reason: str | None = None) -> Session[M]:
+        """See `SessionManager.terminate`."""
+        ...
+
+    async def set_timeout(self, session_id: str, timeout: Duration) -> Session[M]:
+        """See `SessionManager.set_timeout`."""
+        ...
+
+    def scan(self, *, tag: str | None = None, cursor: str | None = None) -> Scan[Session[M]]:
+        """See `SessionManager.scan`."""
+        ...
+
+
 class Group(Generic[M]):
     """The active sessions that carry a tag, of `SessionManager.group`. Whoever has it is a member, however it came.
 
@@ -37,7 +59,7 @@ class Group(Generic[M]):
 
     __slots__ = ("_manager", "name")
 
-    def __init__(self, manager: SessionManager[M], name: str) -> None:
+    def __init__(self, manager: Manager[M], name: str) -> None:
         self._manager = manager
         self.name = name
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from functools import partial
 from itertools import islice
 from typing import Any, Final, Self, TypeAlias, TypeVar
@@ -37,13 +36,13 @@ from .groups import Group
 from .metrics import SAMPLED, Metrics
 from .requests import Requests
 from .room import Capacity
+from .rules import Duration
 from .scan import Scan
 from .session import Changes, Home, Session
 from .subscriptions import WAITING_MAX, Handler, Subscription
 
 M = TypeVar("M")
 
-Duration: TypeAlias = float | timedelta | None
 Sessions: TypeAlias = list[Session[M]]
 
 DEFAULT_TIMEOUT_S: Final = 3600.0

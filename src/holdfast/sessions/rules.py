@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from ..model.errors import Misused
 from ..model.session import Record
+
+Duration: TypeAlias = float | timedelta | None
+"""Seconds, or as long as a timedelta; None is for ever."""
 
 OWNER_BYTES_MAX: Final = 1024
 TAG_BYTES_MAX: Final = 255
@@ -70,7 +73,7 @@ def next_version(record: Record, accessed_at: float, changes: dict[str, Any]) ->
     return _replaced(record, version=record.version + 1, last_accessed=accessed_at, **changes)
 
 
-def duration_s(value: float | timedelta | None, name: str) -> float | None:
+def duration_s(value: Duration, name: str) -> float | None:
     """Return a timeout or an age in seconds; None means for ever.
 
     Raises:
