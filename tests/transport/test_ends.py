@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
+from holdfast.model import Moved
+from holdfast.model.jsonrpc import parse_frame
 from holdfast.model.session import Record
 from holdfast.stores import MemoryStore
 from holdfast.transport.host import HostSettings
+from holdfast.transport.streams import Outlet
 from tests.gateway.workers import AGREED, PlannedWorker, PlannedWorkers
 from tests.kit import eventually_async
 
@@ -73,3 +76,19 @@ async def test_a_session_that_is_being_opened_waits_no_longer_than_its_server_ha
         await leaving
         assert (await opening).status == 503
         assert workers.made[1].released
+
+
+async def test_an_answer_that_comes_to_a_server_which_has_left_the_session_is_not_taken(tmp_path: Path) -> None:
+    """Else nobody would send it to the server that has the question now; not the first one either, which that asked."""
+    workers = PlannedWorkers(answer_all)
+    async with edge_on(MemoryStore(), tmp_path, StdioUpstreams(workers, StdioSettings())) as (edge, session):
+        live = await edge._host.find(session)
+        outlet = Outlet()
+        live.take_standalone(outlet)
+        workers.made[0].say({"jsonrpc": "2.0", "id": 5, "method": "roots/list"})
+        asked = str(workers.made[0].number)
+        live.leave("another server has it")
+        for question in (asked, "of the next server"):
+            answer = json.dumps({"jsonrpc": "2.0", "id": question, "result": {}}).encode()
+            with pytest.raises(Moved):
+                await live.answer(parse_frame(answer), answer)

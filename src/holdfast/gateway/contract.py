@@ -93,6 +93,7 @@ class Worker(Protocol):
 
         Raises:
             Unavailable: The worker or its keeper ended before it was accepted.
+            Moved: It belongs to another server, which may have it or not.
         """
         ...
 
@@ -111,7 +112,8 @@ class Worker(Protocol):
         """Like `reached`, and return once the keeper knows.
 
         Raises:
-            Unavailable: It does not belong to this server any more.
+            Unavailable: It has ended.
+            Moved: It belongs to another server.
         """
         ...
 
@@ -149,7 +151,7 @@ class Workers(Protocol):
         Whoever has it is waited for, within a bound.
 
         Raises:
-            Unavailable: It is not let go of in time.
+            Unavailable: It is not let go of in time, or a newer server has it.
         """
         ...
 
@@ -239,6 +241,7 @@ class Upstream(Protocol):
 
         Raises:
             Unavailable: There is no worker, or it ended before.
+            Moved: It belongs to another server.
         """
         ...
 

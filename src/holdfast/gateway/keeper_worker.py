@@ -11,12 +11,13 @@ import msgspec
 
 from holdfast_keeper import wire
 
-from ..model.errors import Unavailable
+from ..model.errors import HoldfastError, Moved, Unavailable
 from .contract import Exit, Hear, Inventory
 from .keeper_link import Link
 
 LARGE_BYTES: Final = 2**16
 UNACCEPTED_BYTES_MAX: Final = 2**20
+GOES_ON: Final = "the session goes on at another server"
 
 
 class _Said(msgspec.Struct):
@@ -40,7 +41,7 @@ class KeeperWorker:
         self._started: asyncio.Future[int] = loop.create_future()
         self._attached: asyncio.Future[Inventory | None] = loop.create_future()
         self._exited: asyncio.Future[Exit] = loop.create_future()
-        self._flows = self._disowned = False
+        self._flows = self._disowned = self._moved = False
         self.frame = on_frame
         self.pid = 0
 
@@ -70,7 +71,7 @@ class KeeperWorker:
     async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
         """See `Worker.deliver`. A caller that is cancelled cannot tell whether it was accepted."""
         if self._exited.done():
-            raise Unavailable(f"the worker ended before it got the message: {self._exited.result().why}")
+            raise self._undelivered()
         receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._put(wire.FRAME, frame, first, answers, b"", receipt=True)
         if reaches:
@@ -103,7 +104,7 @@ class KeeperWorker:
     async def confirm(self, stage: int) -> None:
         """See `Worker.confirm`."""
         if self._exited.done():
-            raise Unavailable(f"the worker is not ours any more: {self._exited.result().why}")
+            raise self._undelivered()
         receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._link.send(wire.STAGE | wire.RECEIPT, self._number, b"", stage)
         self._await_receipt(b"", receipt)
@@ -114,9 +115,9 @@ class KeeperWorker:
         if not self._exited.done():
             self._link.send(wire.RELEASE, self._number)
             self._link.remove(self._number)
-            why = "the session goes on at another server"
-            self._settle(Exit(None, None, why))
-            self._fail_start(why)
+            self._moved = True
+            self._settle(Exit(None, None, GOES_ON))
+            self._fail_start(GOES_ON)
 
     async def stop(self, *, grace_s: float) -> None:
         """See `Worker.stop`. A second stop with less grace hastens the first."""
@@ -228,8 +229,13 @@ class KeeperWorker:
         self._exited.set_result(how)
         for _, receipt in self._receipts:
             if receipt is not None and not receipt.done():
-                receipt.set_exception(Unavailable(f"the worker ended before it got the message: {how.why}"))
+                receipt.set_exception(self._undelivered())
         self._receipts.clear()
+
+    def _undelivered(self) -> HoldfastError:
+        if self._moved:
+            return Moved(GOES_ON)
+        return Unavailable(f"the worker ended before it got the message: {self._exited.result().why}")
 
 
 def _ignore(_: object) -> None:

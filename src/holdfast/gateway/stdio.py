@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..model import HoldfastError, Misused, Refused, Unavailable
+from ..model import HoldfastError, Misused, Moved, Refused, Unavailable
 from ..model.jsonrpc import RequestId, notification, parse_frame, request
 from ..runtime import shielded, spawn
 from .contract import Changed, Exit, Handshake, Hear, Inventory, Worker, Workers
@@ -80,7 +80,7 @@ class StdioUpstream:
         self._stage = 0
         self._last_left = 0
         self._heard_all: asyncio.Event | None = None
-        self._stopped = False
+        self._stopped = self._released = False
         self._how_it_ended = "it has not started yet"
         self._replaying: asyncio.Task[Exception | None] | None = None
         self._expected: dict[RequestId, asyncio.Future[bytes]] = {}
@@ -152,6 +152,8 @@ class StdioUpstream:
             self._worker.send(frame, first=first, call=call, note=note)
 
     async def deliver(self, frame: bytes, *, first: bool = False, reaches: int = 0, answers: int = 0) -> None:
+        if self._released:
+            raise Moved(GOING)
         if self._worker is None:
             raise Unavailable("the MCP server of this session is not running; send it again")
         await self._worker.deliver(frame, first=first, reaches=reaches, answers=answers)
@@ -171,7 +173,7 @@ class StdioUpstream:
         await self._worker.confirm(stage)
 
     def release(self) -> None:
-        self._stopped = True
+        self._stopped = self._released = True
         self._serving = False
         if self._worker is not None:
             self._worker.release()

@@ -33,6 +33,7 @@ from .streams import Journaler, Outlet, Stream
 _log = logging.getLogger(__name__)
 
 STANDALONE: Final = "0"
+GOES_ON: Final = "the session goes on at another server; send it again"
 
 
 class Owner(Protocol):
@@ -76,7 +77,7 @@ class LiveSession:
         self.handshake = handshake
         self.used_at = self.told_at = used_at
         self.upstream: Upstream
-        self.ending = self.ended = False
+        self.ending = self.ended = self._left = False
         self.calls = Calls(self, owner.request_timeout_s)
         self.streams: dict[str, Stream] = {}
         self._held = Held()
@@ -144,6 +145,7 @@ class LiveSession:
 
     def leave(self, why: str) -> None:
         """Serve the session no more, the next server goes on; who waits for an answer in one piece is told why not."""
+        self._left = True
         self.calls.interrupt([call for call in self.calls.in_flight.values() if call.stream is None], why)
         self.upstream.release()
         self.close_streams(RETRY)
@@ -214,10 +216,16 @@ class LiveSession:
     # -- what the client says
 
     async def answer(self, message: Message, body: bytes) -> None:
-        """Pass the client's answer to a question of the server; drop it when nobody waits for it any more."""
+        """Pass the client's answer to a question of the server; drop it when nobody waits for it any more.
+
+        Raises:
+            Moved: Another server has the session, and the question.
+        """
         await self.upstream.settled()  # its question may be among what was said to the server before this one
         found = self._questions.answered(message, body)
         if found is None:
+            if self._left:
+                raise Moved(GOES_ON)
             _log.info("session %s: dropped an answer to a question nobody asks any more", redacted(self.id))
             return
         answer, number = found
@@ -225,6 +233,7 @@ class LiveSession:
             await self._deliver(one_line(answer), first=True, answers=number)
         except Unavailable as error:
             _log.info("session %s: whoever asked has ended before the answer came: %s", redacted(self.id), error)
+            self._let_go(number)
 
     async def notify(self, message: Message, body: bytes, *, reaches: int = 0) -> None:
         """Pass on a notification; return once the keeper has it, and knows what stage the server `reaches` by it.
