@@ -191,13 +191,17 @@ class Keeper:
                 server.connection.end()
 
     def claim(self, worker: Worker, server: Server, number: int) -> None:
-        """Give a worker to a server, as soon as the one it belongs to lets go of it."""
+        """Give a worker to a server, as soon as the one it belongs to lets go of it, unless that is a newer one."""
+        owner = worker.owner
+        if isinstance(owner, Server) and owner.term > server.term:
+            server.outbox.add(wire.FAILED, number, json.dumps({"error": "a newer server has this session"}).encode())
+            return
         before = self._claims.pop(worker, None)
         if before is not None:
             before[0].outbox.add(wire.ABSENT, before[1])
-        if worker.owner is None:
+        if owner is None:
             server.give(worker, number)
-        elif worker.owner is server:  # it has ended, and its server wants another one
+        elif owner is server:  # it has ended, and its server wants another one
             server.outbox.add(wire.ABSENT, number)
         else:
             self._claims[worker] = server, number

@@ -44,7 +44,7 @@ STOP: Final = (
     3  # JSON {"grace_s": 2.0}: close stdin, SIGTERM after half of it, SIGKILL after all; worker 0: all of them
 )
 CALL: Final = 4  # like FRAME, a request; its number is the call's. It is told to the next server until it is DONE
-ATTACH: Final = 5  # JSON {"label"}: have this worker under this number; answered by ATTACHED or ABSENT
+ATTACH: Final = 5  # JSON {"label"}: have this worker under this number; answered by ATTACHED, ABSENT or FAILED
 GO: Final = 6  # after STARTED or ATTACHED: send what it says
 RELEASE: Final = 7  # let the next server have it
 STAGE: Final = (
@@ -60,7 +60,7 @@ NOTE_LENGTH: Final = struct.Struct("!I")
 
 # Keeper to server
 STARTED: Final = 16  # JSON {"pid": 1234}
-FAILED: Final = 17  # JSON {"error": "..."}: the worker was never started
+FAILED: Final = 17  # JSON {"error": "..."}: the worker was never started, or a newer server has it
 ACCEPTED: Final = 18  # one message with RECEIPT is in the keeper's hands; they are answered in order
 EXITED: Final = 19
 """JSON {"code": 0 | None, "signal": 9 | None, "why", "stderr": "last lines", "at"}; nothing of it is left.

@@ -15,6 +15,7 @@ from .evidence import Fate, Found, SessionLog, place_of
 from .plan import How
 
 Rule = Callable[[SessionLog, Found], Iterator[str]]
+AGAIN: Final = 503
 
 
 def a_session_is_there_unless_it_was_ended(log: SessionLog, found: Found) -> Iterator[str]:
@@ -33,11 +34,14 @@ def an_ended_session_leaves_nothing(log: SessionLog, found: Found) -> Iterator[s
 
 
 def a_replacement_fails_nobody(log: SessionLog, found: Found) -> Iterator[str]:
-    """Where each end was a healthy server's replacement no request may fail and no connection break."""
+    """Where each end was a healthy server's replacement no request may fail and no connection break.
+
+    Only where a worker had just crashed, so that none shows whose its session is, one may be told to come again.
+    """
     if set(found.ends) != {How.REPLACE} or log.deleted is not Fate.UNSAID:
         return
     for call in log.calls:
-        if call.answer is None:
+        if call.answer is None and not (log.crashed and call.status == AGAIN):
             yield f"an answer to {call.tool} {call.id!r}; there was none, status {call.status}"
     connections = [*log.listens, *(connection for call in log.calls for connection in call.connections)]
     if cut := [connection.last_id for connection in connections if connection.cut]:

@@ -228,7 +228,7 @@ class Talk:
     def refused(self, what: str, reply: Reply) -> None:
         """Note an answer that no client of an undisturbed session may get."""
         gone = reply.status == GONE and self.log.deleted is not Fate.UNSAID
-        if not gone and not (reply.status == DRAINING and self.lenient):
+        if not gone and not (reply.status == DRAINING and self._may_refuse):
             self.log.problems.append(f"{what} to be answered; it was refused with {reply.status} {reply.body[:200]!r}")
 
     def broke(self, what: str, before: Before, error: Exception) -> None:
@@ -238,7 +238,12 @@ class Talk:
 
     def _may_come_again(self, reply: Reply) -> bool:
         """Wait a moment if we were told to come again, and may be; else return False."""
-        if reply.status != DRAINING or not self.lenient:
+        if reply.status != DRAINING or not self._may_refuse:
             return False
         threading.Event().wait(REFUSED_S)
         return True
+
+    @property
+    def _may_refuse(self) -> bool:
+        """Whether we may be told to come again; also by a server whose successor found no worker of the session."""
+        return self.lenient or self.log.crashed

@@ -16,7 +16,7 @@ import uvloop
 
 from holdfast.gateway.keeper import KeeperWorkers
 from holdfast.gateway.keeper_worker import KeeperWorker
-from holdfast.model import Misused, Unavailable
+from holdfast.model import Misused, Moved, Unavailable
 from holdfast_keeper import wire
 from tests.keeper.habits import alive, opened, parent_of, spawned
 from tests.kit import eventually_async
@@ -233,6 +233,26 @@ async def test_a_worker_is_given_to_who_waits_for_it_when_its_server_lets_go(tmp
         assert [(call.call, call.note) for call in inventory.calls] == [(7, "1")]
         taken.go()
         await eventually_async(lambda: heard == [b"1"])
+
+
+async def test_a_worker_of_a_newer_server_is_not_waited_for(tmp_path: Path) -> None:
+    """Whoever was overtaken would else start one of its own when that ends, for a session that is not its own."""
+    async with opened(tmp_path, "echo", term=1) as old, opened(tmp_path, "echo", term=2) as new:
+        await spawned(new, tmp_path / "one")
+        with pytest.raises(Unavailable, match="a newer server has this session"):
+            await old.clear(str(tmp_path / "one"))
+
+
+async def test_what_is_delivered_to_a_worker_that_was_left_is_not_taken_for_one_that_ended(tmp_path: Path) -> None:
+    async with opened(tmp_path, "echo", term=1) as workers:
+        left, _ = await spawned(workers, tmp_path / "one")
+        left.release()
+        ended, _ = await spawned(workers, tmp_path / "two")
+        await ended.stop(grace_s=1.0)
+        with pytest.raises(Moved):
+            await left.deliver(b"1")
+        with pytest.raises(Unavailable):
+            await ended.deliver(b"1")
 
 
 async def test_closing_ends_its_own_workers_and_leaves_the_keeper_to_another_server(tmp_path: Path) -> None:
