@@ -15,6 +15,7 @@ import pytest
 
 from holdfast import SessionManager
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.testing.records import record_of
 
 HERE = Path(__file__).parent
 
@@ -97,3 +98,19 @@ async def test_several_processes_may_make_the_same_file(tmp_path: Path) -> None:
     program = HERE / "opening_program.py"
     programs = [await asyncio.create_subprocess_exec(sys.executable, program, path) for _ in range(4)]
     assert [await program.wait() for program in programs] == [0] * 4
+
+
+@pytest.mark.slow
+async def test_a_file_opened_twice_by_one_process_is_not_taken_from_it_by_another(tmp_path: Path) -> None:
+    """R-STO-3: the locks of a process on a file all go when it closes any descriptor of it."""
+    path = tmp_path / "sessions.db"
+    async with SqliteStore.open(path) as store:
+        await store.put(record_of("before"), expect=0)
+        async with SqliteStore.open(path):
+            pass
+        program = await asyncio.create_subprocess_exec(sys.executable, HERE / "opening_program.py", path)
+        assert await program.wait() == 0
+        assert path.with_name("sessions.db-wal").exists()
+        await store.put(record_of("after"), expect=0)
+        async with SqliteStore.open(path) as other:
+            assert await other.get("after") == record_of("after")

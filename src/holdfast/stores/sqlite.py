@@ -20,7 +20,8 @@ from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Que
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_checkpoint import Checkpoints
-from .sqlite_file import SCHEMA, connect, prepare, statement, translated
+from .sqlite_faults import translated
+from .sqlite_file import SCHEMA, connect, prepare, statement
 from .sqlite_journal import SqliteTrim, read_entries, read_origins, read_unfinished
 from .sqlite_pages import Due, Pages, read_ids
 from .sqlite_reader import Read, Reader

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from .lane import Act, Lane
-from .sqlite_file import translated
+from .sqlite_faults import translated
 from .sqlite_writer import Writer
 
 _PAGES_BETWEEN: Final = 4000

@@ -1,9 +1,10 @@
-"""The file of a SQLite store: recognised, made, opened; and what SQLite's errors mean."""
+"""The file of a SQLite store: recognised, made, opened."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,16 +12,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from ..model.errors import Corrupt, HoldfastError, Misused, Unavailable
+from ..model.errors import Misused
+from .sqlite_faults import check_place, code_of, not_opened
 
 APPLICATION_ID: Final = 0x48466473  # "HFds"
 SCHEMA: Final = 2
 BUSY_TIMEOUT_S: Final = 4.0  # below the deadline of a call, so that the cause is told
 
 _SQL: Final = Path(__file__).parent / "sql"
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _OPEN_TRIES: Final = 20
 _OPEN_PAUSE_S: Final = 0.1
+_LOCKED: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+_making: Final = threading.Lock()
 
 
 @lru_cache(maxsize=512)
@@ -52,30 +56,29 @@ def prepare(path: Path) -> None:
     of the schema must leave the statements of the one before working.
 
     Raises:
-        Misused: It cannot be made, is something else, or is of a newer version. Nothing was changed.
-        Unavailable: It is locked for too long, or could not be brought to this schema. Nothing was changed.
+        Misused: It cannot be made or written, is something else, or is of a newer version. Nothing was changed.
+        Unavailable: It is locked for too long, the disk is full, or it could not be brought to this schema. Nothing was
+            changed.
+        Corrupt: It is damaged where it says what is in it. Nothing was changed.
     """
     for tries_left in reversed(range(_OPEN_TRIES)):
         try:
             return _prepare(path)
         except sqlite3.Error as error:
-            code = (error.sqlite_errorcode or 0) & 0xFF
-            if code == sqlite3.SQLITE_NOTADB:
-                raise Misused(f"{path} is not a SQLite database; choose another file") from error
-            if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or tries_left == 0:
-                raise Unavailable(f"{path} cannot be opened: {error}") from error
+            if code_of(error) not in _LOCKED or tries_left == 0:
+                raise not_opened(path, error) from error
             # Two processes that make the same file at once: SQLite's own waiting does not cover that.
             time.sleep(_OPEN_PAUSE_S)
         except OSError as error:
             raise Misused(
-                f"{path} cannot be opened: {error.strerror or error}; check folder and permissions"
+                f"{path} cannot be made: {error.strerror or error}; check its folder and permissions"
             ) from error
     return None
 
 
 def _prepare(path: Path) -> None:
-    # Sessions are secrets: a file that this makes is for its owner only, and SQLite gives its helpers the same mode.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    check_place(path)
+    _make(path)
     connection = connect(path)
     try:
         _check(connection, path)
@@ -89,6 +92,16 @@ def _prepare(path: Path) -> None:
                 connection.execute("ROLLBACK")
     finally:
         connection.close()
+
+
+def _make(path: Path) -> None:
+    """Make an empty file if there is none.
+
+    Sessions are secrets: it is for its owner only, and SQLite gives its helpers the same mode. Invariant: one that is
+    there is not opened (sqlite_faults.py), nor one that another thread may have just made.
+    """
+    with _making, suppress(FileExistsError):
+        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def migrate(connection: sqlite3.Connection, schema: int) -> None:
@@ -138,16 +151,3 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-
-
-def translated(error: Exception) -> Exception:
-    """Return what an error of SQLite means to the caller of a store; other errors as they are."""
-    if not isinstance(error, sqlite3.Error):
-        return error
-    meaning: HoldfastError
-    if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGE:
-        meaning = Corrupt(f"the database is damaged: {error}; restore it from a backup")
-    else:
-        meaning = Unavailable(f"the database did not do it: {error}; read before writing")
-    meaning.__cause__ = error
-    return meaning

@@ -13,7 +13,8 @@ from ..model.errors import Corrupt
 from ..model.ids import redacted
 from ..model.session import Record
 from .lane import Act
-from .sqlite_file import statement, translated
+from .sqlite_faults import translated
+from .sqlite_file import statement
 
 _replaced: Final = msgspec.structs.replace
 

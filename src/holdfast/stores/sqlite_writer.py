@@ -11,7 +11,8 @@ import msgspec
 from ..model.errors import HoldfastError, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
 from .sqlite_acts import Append, Delete, Put, Run, Touch, Write, grouped
-from .sqlite_file import statement, transaction, translated
+from .sqlite_faults import translated
+from .sqlite_file import statement, transaction
 
 # A bound on the log for the case that checkpoints fail: they are made by another thread (sqlite_checkpoint.py).
 _LOG_PAGES_MAX: Final = 100_000
