@@ -86,7 +86,7 @@ async def test_a_file_of_schema_1_opens_with_all_it_held(path: Path) -> None:
         assert await store.unfinished("s") == [OpenStream(OPEN[0], 1)]
         assert await store.origins("s", 0, 2**63 - 1) == set()
         assert await store.next_term() == 4
-    assert schema_of(path) == 2
+    assert schema_of(path) == 3
 
 
 async def test_a_file_of_schema_1_keeps_origins_once_it_was_opened(path: Path) -> None:
@@ -146,7 +146,7 @@ async def test_a_migration_that_is_killed_leaves_the_file_as_it_was(path: Path) 
     assert (schema_of(path), dump_of(path)) == (1, before)
     async with SqliteStore.open(path) as store:
         assert await store.read("s", "open", after=START) == OPEN
-    assert schema_of(path) == 2
+    assert schema_of(path) == 3
 
 
 @pytest.mark.slow
@@ -155,6 +155,6 @@ async def test_several_processes_may_open_a_file_of_schema_1_at_once(path: Path)
     command = (sys.executable, HERE / "opening_program.py", path)
     programs = [await asyncio.create_subprocess_exec(*command) for _ in range(4)]
     assert [await program.wait() for program in programs] == [0] * 4
-    assert schema_of(path) == 2
+    assert schema_of(path) == 3
     async with SqliteStore.open(path) as store:
         assert await store.read("s", "open", after=START) == OPEN

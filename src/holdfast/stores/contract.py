@@ -156,9 +156,10 @@ class Listing(Protocol):
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a store is.
 
-    `kind` is the scheme of its address; `durability` what a durable write outlives: "none" (not even the process) or
-    "full" (a power failure); `schema` the version of its form on disk, 0 when it has none; `health` "ok", or what is
-    wrong. A `shared` one may be used by other processes at the same time.
+    `kind` is the scheme of its address; `durability` what a durable write outlives: "none" (not even the process),
+    "off" (the process), "interval" (a power failure, once a minute has passed) or "full" (a power failure). `schema` is
+    the version of its form on disk, 0 when it has none; `health` "ok", or what is wrong. A `shared` one may be used by
+    other processes at the same time.
     """
 
     kind: str

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
@@ -19,9 +19,11 @@ from .accesses import Accesses
 from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
-from .sqlite_checkpoint import Checkpoints
+from .sqlite_address import Durability
+from .sqlite_checkpoint import Checkpoints, sync_log
 from .sqlite_faults import translated
 from .sqlite_file import SCHEMA, connect, prepare, statement
+from .sqlite_health import Health
 from .sqlite_journal import SqliteTrim, read_entries, read_origins, read_unfinished
 from .sqlite_pages import Due, Pages, read_ids
 from .sqlite_reader import Read, Reader
@@ -32,8 +34,18 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _CHORE_S: Final = 1.0
+_SAFE_EVERY_S: Final = 50.0  # what is promised is 60
 _CLOSE_S: Final = 5.0
 _DUE_PAGES_MAX: Final = 10
+
+
+class Connections(NamedTuple):
+    """Those of one store, each used by one thread."""
+
+    to_write: sqlite3.Connection
+    to_read: sqlite3.Connection
+    to_fold: sqlite3.Connection
+    to_check: sqlite3.Connection
 
 
 class SqliteStore:
@@ -43,11 +55,17 @@ class SqliteStore:
     another. Opened by `SqliteStore.open`.
     """
 
-    def __init__(self, to_write: sqlite3.Connection, to_read: sqlite3.Connection, to_fold: sqlite3.Connection) -> None:
-        writer = Writer(to_write)
+    def __init__(self, path: Path, durability: Durability, connections: Connections) -> None:
+        to_write, to_read, to_fold, to_check = connections
+        writer = Writer(to_write, durability)
+        self._path = path
+        self._durability = durability
+        self._health = Health(path, to_check)
+        self._written = writer
         self._writer: Lane[Write] = Lane("the database's writer", writer.write, to_write.close)
         self._reader: Lane[Read] = Lane("the database's reader", Reader(to_read).read, to_read.close)
-        self._checkpoints = Checkpoints(to_fold, writer, self._run)
+        self._checkpoints = Checkpoints(path, to_fold, writer, self._run)
+        self._trim = SqliteTrim(self._read, self._run)
         self._accesses = Accesses()
         self._pages = Pages()
         self._due_after = Due()
@@ -56,18 +74,29 @@ class SqliteStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path) -> AsyncIterator[SqliteStore]:
+    async def open(
+        cls, path: Path, *, durability: Durability = "full", safe_every_s: float = _SAFE_EVERY_S
+    ) -> AsyncIterator[SqliteStore]:
         """Open the file at `path`, made if it is not there; at the end write what waits and close it.
 
+        A durable write returns once it is power-safe ("full"), or at once: then what was written is made so every
+        `safe_every_s` seconds and at the end ("interval"), or never ("off").
+
         Raises:
-            Misused: It cannot be made, is not a store of Holdfast, or is of a newer version. Nothing was changed.
-            Unavailable: It is locked for too long.
+            Misused: It cannot be made or written, is not a store of Holdfast, or is of a newer version. Nothing was
+                changed.
+            Unavailable: It is locked for too long, or the disk is full.
+            Corrupt: It is damaged where it says what is in it. Nothing was changed.
         """
-        store = cls(*await asyncio.to_thread(_opened, path))
+        store = cls(path, durability, await asyncio.to_thread(_opened, path, durability))
         chores = [
             Periodic("write accesses", store._write_if_wanted, interval_s=_CHORE_S),
             Periodic("fold the log", store._checkpoints.make_if_wanted, interval_s=_CHORE_S),
+            Periodic("delete journals of deleted sessions", store._trim.sweep, interval_s=_CHORE_S),
         ]
+        if durability == "interval":
+            chores.append(Periodic("make writes power-safe", store._checkpoints.make_safe, interval_s=safe_every_s))
+        store._health.start()
         for chore in chores:
             chore.start()
         try:
@@ -136,8 +165,8 @@ class SqliteStore:
         except HoldfastError as error:
             health = str(error)
         else:
-            health = "ok"
-        return StoreInfo(kind="sqlite", durability="full", schema=SCHEMA, health=health, shared=True)
+            health = self._health.found or self._written.trouble or "ok"
+        return StoreInfo(kind="sqlite", durability=self._durability, schema=SCHEMA, health=health, shared=True)
 
     async def count(self, now: float) -> dict[str, int]:
         await self._write_accesses()  # what was used and is not written would look expired
@@ -172,7 +201,7 @@ class SqliteStore:
         return await self._read(lambda connection: read_origins(connection, session_id, first, last))
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:
-        return await SqliteTrim(self._read, self._run).trim(bounds, now)
+        return await self._trim.trim(bounds, now)
 
     async def _due(self, now: float, limit: int) -> list[Record]:
         """Return the next records that are due, behind any pages of which nothing can be read.
@@ -231,10 +260,17 @@ class SqliteStore:
         except HoldfastError as error:
             # The sessions are there; they only look as if they had been idle a little longer.
             _log.warning("the last accesses could not be written: %s", error)
+        await self._health.stop()
         # The writer last: SQLite folds the log into the file when the last connection closes.
         await self._checkpoints.close()
         await self._reader.close()
         await self._writer.close()
+        if self._durability == "interval":
+            # Where another process has the file open, nothing was folded.
+            try:
+                await asyncio.to_thread(sync_log, self._path)
+            except HoldfastError as error:
+                _log.error("%s", error)
 
 
 def _refusal(act: Write) -> HoldfastError | None:
@@ -246,10 +282,10 @@ def _refusal(act: Write) -> HoldfastError | None:
     return unavailable
 
 
-def _opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
-    prepare(path)
+def _opened(path: Path, durability: Durability) -> Connections:
+    prepare(path, durability)
     try:
-        return connect(path), connect(path), connect(path)
+        return Connections(*(connect(path, durability) for _ in Connections._fields))
     except sqlite3.Error as error:
         raise translated(error) from error
 

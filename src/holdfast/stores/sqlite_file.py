@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from ..model.errors import Misused
+from .sqlite_address import Durability
 from .sqlite_faults import check_place, code_of, not_opened
 
 APPLICATION_ID: Final = 0x48466473  # "HFds"
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 BUSY_TIMEOUT_S: Final = 4.0  # below the deadline of a call, so that the cause is told
 
 _SQL: Final = Path(__file__).parent / "sql"
@@ -35,21 +36,26 @@ def statement(name: str, rows: int = 0, columns: int = 0) -> str:
     return text.replace("/*rows*/", ", ".join([row] * rows))
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a connection that may be used by one thread at a time, whichever."""
+def connect(path: Path, durability: Durability = "full") -> sqlite3.Connection:
+    """Open a connection that may be used by one thread at a time, whichever.
+
+    Invariant: each has what "off" means, for the last one to close folds the log, with an fsync or without.
+    """
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
     )
     try:
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA temp_store = MEMORY")
+        if durability == "off":
+            connection.execute("PRAGMA synchronous = OFF")
     except BaseException:
         connection.close()  # it is no database, for example
         raise
     return connection
 
 
-def prepare(path: Path) -> None:
+def prepare(path: Path, durability: Durability = "full") -> None:
     """Make the file at `path` if there is none or it is empty, else check that it is one of ours. Blocks.
 
     A file of an older schema is brought to this one, all or none. Whoever has it open meanwhile goes on, so every step
@@ -63,7 +69,7 @@ def prepare(path: Path) -> None:
     """
     for tries_left in reversed(range(_OPEN_TRIES)):
         try:
-            return _prepare(path)
+            return _prepare(path, durability)
         except sqlite3.Error as error:
             if code_of(error) not in _LOCKED or tries_left == 0:
                 raise not_opened(path, error) from error
@@ -76,10 +82,10 @@ def prepare(path: Path) -> None:
     return None
 
 
-def _prepare(path: Path) -> None:
+def _prepare(path: Path, durability: Durability) -> None:
     check_place(path)
     _make(path)
-    connection = connect(path)
+    connection = connect(path, durability)
     try:
         _check(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")

@@ -9,12 +9,13 @@ from typing import Any, Final
 import msgspec
 
 from .contract import Entry, JournalBounds, Kind, OpenStream
-from .sqlite_file import statement
+from .sqlite_file import statement, transaction
 
 Connection = sqlite3.Connection
 
 _STEP: Final = 1000
 _STEP_BYTES: Final = 8 * 2**20
+_LEFT: Final = "SELECT EXISTS (SELECT 1 FROM journal_left)"
 
 
 def read_entries(
@@ -65,12 +66,27 @@ class SqliteTrim:
             trimmed += await self._delete("trim_total", {"bytes_max": bounds.total_bytes_max})
         return trimmed
 
+    async def sweep(self) -> int:
+        """Delete what is left of the journals of deleted sessions; return how many entries went."""
+        swept = 0
+        wanted = {"step": _STEP, "step_bytes": _STEP_BYTES}
+        while await self._read(lambda connection: connection.execute(_LEFT).fetchone()[0]):
+            swept += await self._write(lambda connection: _swept(connection, wanted))
+        return swept
+
     async def _delete(self, name: str, values: dict[str, Any]) -> int:
         wanted = values | {"step": _STEP, "step_bytes": _STEP_BYTES}
         trimmed = 0
         while gone := await self._write(lambda connection: connection.execute(statement(name), wanted).rowcount):
             trimmed += gone
         return trimmed
+
+
+def _swept(connection: Connection, wanted: dict[str, int]) -> int:
+    with transaction(connection):
+        gone = connection.execute(statement("sweep"), wanted).rowcount
+        connection.execute(statement("swept"))
+    return gone
 
 
 def _entry(row: Sequence[Any]) -> Entry:

@@ -11,25 +11,35 @@ import msgspec
 from ..model.errors import HoldfastError, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
 from .sqlite_acts import Append, Delete, Put, Run, Touch, Write, grouped
+from .sqlite_address import Durability
 from .sqlite_faults import translated
 from .sqlite_file import statement, transaction
 
 # A bound on the log for the case that checkpoints fail: they are made by another thread (sqlite_checkpoint.py).
 _LOG_PAGES_MAX: Final = 100_000
 _PAGES_A_ROW: Final = 3
+# PRAGMA synchronous for what is not durable and for what is.
+_LEVELS: Final[dict[Durability, tuple[str, str]]] = {
+    "full": ("NORMAL", "FULL"),
+    "interval": ("NORMAL", "NORMAL"),
+    "off": ("OFF", "OFF"),
+}
 _PAGE_BYTES: Final = 4096
 
 
 class Writer:
     """Writes batches of acts; runs on the writer's thread only.
 
-    Each group is a transaction of its own, and one statement: autocommit, no BEGIN, no COMMIT. An fsync follows when
-    anything in the group is durable (`PRAGMA synchronous`, sqlite.org/pragma.html). `pages_written` grows by about as
-    many pages as were written.
+    Each group is a transaction of its own, and one statement: autocommit, no BEGIN, no COMMIT. With "full" durability
+    an fsync follows when anything in the group is durable (`PRAGMA synchronous`, sqlite.org/pragma.html).
+    `pages_written` grows by about as many pages as were written; `trouble` is what kept the last group from being
+    written, "" when nothing did.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, durability: Durability = "full") -> None:
         self._connection = connection
+        self._levels = _LEVELS[durability]
+        self.trouble = ""
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES_MAX}")
         self._synchronous = ""
         self.pages_written = 0
@@ -38,10 +48,13 @@ class Writer:
         """Write `acts`; each is told its result or its error, and no error of one group stops the next."""
         for group in grouped(acts):
             try:
-                self._synchronise("FULL" if any(act.durable for act in group) else "NORMAL")
+                self._synchronise(self._levels[any(act.durable for act in group)])
                 self._write(group)
+                self.trouble = ""
             except Exception as error:  # it belongs to the callers of this group
                 meaning = translated(error)
+                if meaning is not error:
+                    self.trouble = str(meaning)
                 for act in group:
                     act.error = meaning
 

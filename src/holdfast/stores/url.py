@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ..model.errors import Misused
 from .contract import Store
@@ -23,15 +22,17 @@ async def open_store(url: str) -> AsyncIterator[Store]:
         Unavailable: It cannot be opened now.
     """
     parts = urlsplit(url)
-    if parts.netloc or parts.query or parts.fragment:
+    if parts.netloc or parts.fragment or (parts.query and parts.scheme != "sqlite"):
         raise Misused(f"the store address {url!r} is not understood; use {_KNOWN}")
     if parts.scheme == "memory" and not parts.path:
         yield MemoryStore()
     elif parts.scheme == "sqlite" and len(parts.path) > 1:
         # Imported late: whoever keeps sessions in memory needs no sqlite3.
         from .sqlite import SqliteStore
+        from .sqlite_address import place_of
 
-        async with SqliteStore.open(Path(unquote(parts.path[1:]))) as store:
+        path, durability = place_of(parts.path, parts.query)
+        async with SqliteStore.open(path, durability=durability) as store:
             yield store
     else:
         raise Misused(f"the store address {url!r} is not understood; use {_KNOWN}")

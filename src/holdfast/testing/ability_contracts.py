@@ -87,7 +87,7 @@ class DescribedContract:
         """R-MGR-14."""
         info = await store.info()
         assert info.kind
-        assert info.durability in ("none", "full")
+        assert info.durability in ("none", "off", "interval", "full")
         assert info.health == "ok"
 
     async def test_it_counts_what_is_not_expired_by_state(self, store: DescribedStore) -> None:
