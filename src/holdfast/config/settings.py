@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from ..gateway.keeper import KeeperSettings
 from ..gateway.rules import passed_on
@@ -51,7 +52,7 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
         host=values["host"],
         port=values["port"],
         data=data,
-        store=values["store"] or f"sqlite:///{data / 'sessions.db'}",
+        store=values["store"] or f"sqlite:///{quote(str(data / 'sessions.db'))}",
         identity=identity_of(values),
         edge=EdgeSettings(
             path=values["path"],
