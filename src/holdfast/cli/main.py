@@ -49,6 +49,10 @@ def _run(words: list[str]) -> int:
         from .keeper import keeper
 
         return keeper(options.asks, data_dir(options.data), json=options.json)
+    if options.command == "store":
+        from .store import store
+
+        return store(options.does, options.url, json=options.json)
     if options.command == "token":
         from .token import token
 
@@ -88,6 +92,7 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
             "keeper", help="look at the process that owns the MCP servers, or end it", allow_abbrev=False
         )
     )
+    _add_store(commands.add_parser("store", help="look at a store, check it, or repair it", allow_abbrev=False))
     token_parser = commands.add_parser("token", help="make a token: its line for --token-file, and the token itself")
     token_parser.add_argument("name", metavar="NAME", help="whose it is; sessions belong to the name, not to the token")
     demo_parser = commands.add_parser(
@@ -129,4 +134,15 @@ def _add_keeper(parser: _Parser) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="the data directory of the server, as it was given to it [.holdfast]"
     )
+    parser.add_argument("--json", action="store_true", help="answer with one line of JSON")
+
+
+def _add_store(parser: _Parser) -> None:
+    parser.add_argument(
+        "does",
+        choices=("info", "check", "repair"),
+        metavar="info|check|repair",
+        help="info: what it is; check: read all of it; repair: keep what can be read, when no server uses it",
+    )
+    parser.add_argument("url", metavar="URL", help="its address, as sqlite:///.holdfast/sessions.db")
     parser.add_argument("--json", action="store_true", help="answer with one line of JSON")

@@ -16,13 +16,16 @@ from .contract import (
     StoreInfo,
 )
 from .memory import MemoryStore
+from .upkeep import Findings, Inspection, Repaired, Upkeep, upkeep_of
 from .url import open_store
 
 __all__ = [
     "BesideStore",
     "Described",
     "Entry",
+    "Findings",
     "IdPage",
+    "Inspection",
     "Journal",
     "JournalBounds",
     "Kind",
@@ -30,8 +33,11 @@ __all__ = [
     "MemoryStore",
     "Page",
     "Query",
+    "Repaired",
     "Resident",
     "Store",
     "StoreInfo",
+    "Upkeep",
     "open_store",
+    "upkeep_of",
 ]

@@ -72,12 +72,20 @@ def damaged(path: Path, why: str) -> Corrupt:
     )
 
 
+def repair_folder_of(path: Path) -> Path:
+    """Return where the file at `path` is repaired (sqlite_repair.py); nobody may open it while that folder is there."""
+    whole = path.resolve()
+    return whole.with_name(whole.name + ".repair")
+
+
 def check_place(path: Path) -> None:
     """Refuse a place where no store can be, before anything touches it.
 
     Raises:
-        Misused: It is no file, or the file or its folder may not be written. Nothing was made or changed.
+        Misused: It is no file, the file or its folder may not be written, or it is being repaired. Nothing was made or
+            changed.
     """
+    _check_not_in_repair(path)
     try:
         mode: int | None = path.stat().st_mode
     except FileNotFoundError:
@@ -97,4 +105,15 @@ def check_place(path: Path) -> None:
         raise Misused(
             f"{folder} may not be written by this user, and SQLite keeps files beside {path.name}; "
             "change its permissions or choose another folder"
+        )
+
+
+def _check_not_in_repair(path: Path) -> None:
+    try:
+        under_way = repair_folder_of(path).exists()
+    except OSError:
+        return  # its folder may not be looked at, which is told next
+    if under_way:
+        raise Misused(
+            f"{path} is being repaired, or that was broken off; wait, or run `holdfast store repair {address_of(path)}`"
         )

@@ -87,11 +87,11 @@ def _prepare(path: Path, durability: Durability) -> None:
     _make(path)
     connection = connect(path, durability)
     try:
-        _check(connection, path)
+        recognise(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            migrate(connection, _check(connection, path))
+            migrate(connection, recognise(connection, path))
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -120,8 +120,12 @@ def migrate(connection: sqlite3.Connection, schema: int) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the schema of the file, 0 when it is empty."""
+def recognise(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the schema of the file, 0 when it is empty.
+
+    Raises:
+        Misused: It is a database of something else, or of a newer Holdfast.
+    """
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     schema: int = connection.execute("PRAGMA user_version").fetchone()[0]
     empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0

@@ -1,0 +1,117 @@
+"""`holdfast store` as an operator uses it: what it says, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from holdfast.cli.main import main
+from holdfast.stores.sqlite import SqliteStore
+from holdfast.testing.records import record_of
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    path = tmp_path / "sessions.db"
+    async with SqliteStore.open(path) as store:
+        for name in ("first-session", "hit-session"):
+            await store.put(record_of(name, timeout=None), expect=0)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(["store", *words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def damage(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE sessions SET body = zeroblob(40) WHERE id = 'hit-session'")
+        connection.commit()
+
+
+def test_info_says_what_it_is_to_people_and_to_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"sqlite:///{path}?durability=interval"
+    code, out, err = run(capsys, "info", url)
+    assert (code, err) == (0, "")
+    assert "sessions    2 active, 0 terminated\n" in out
+    assert "durability  interval\n" in out
+    code, out, _ = run(capsys, "info", url, "--json")
+    told = json.loads(out)
+    assert (code, told["sessions"], told["info"]["kind"]) == (0, {"active": 2, "terminated": 0}, "sqlite")
+    assert told["size_bytes"] == path.stat().st_size
+
+
+def test_a_sound_store_is_said_to_be_sound(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"sqlite:///{path}"
+    assert run(capsys, "check", url) == (0, "2 sessions can be read.\nNothing is damaged.\n", "")
+    told = "2 sessions can be read. Nothing is damaged, and nothing was changed.\n"
+    assert run(capsys, "repair", url) == (0, told, "")
+
+
+def test_damage_is_found_with_exit_code_1_and_repaired(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """R-SEC-2: ids are shown in part."""
+    damage(path)
+    url = f"sqlite:///{path}"
+    code, out, err = run(capsys, "check", url)
+    assert (code, err) == (1, "")
+    assert "1 sessions are damaged:\n  hit-…\n" in out
+    assert f"`holdfast store repair {url}`" in out
+    code, out, _ = run(capsys, "check", url, "--json")
+    assert (code, json.loads(out)) == (
+        1,
+        {"pages": [], "records": 1, "newer": 0, "damaged": 1, "named": ["hit-…"]},
+    )
+    code, out, err = run(capsys, "repair", url)
+    assert (code, err) == (0, "")
+    assert f"{url} is sound again, with 1 sessions" in out
+    assert f"kept as {path}.damaged-1;" in out
+    assert "1 sessions are lost:\n  hit-…\n" in out
+    assert "hit-session" not in out
+    assert run(capsys, "check", url)[0] == 0
+
+
+@pytest.mark.parametrize("does", ["info", "check", "repair"])
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("sqlite:///{path}.none", "is not there; name the file of a store"),
+        ("sqlite:///{path}?durability=best", "is one of full, interval, off"),
+        ("memory://", "names no store that can be looked after"),
+        ("{path}", "names no store that can be looked after"),
+    ],
+)
+def test_a_call_that_must_be_changed_has_exit_code_2(
+    path: Path, does: str, url: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, does, url.format(path=path))
+    assert (code, out) == (2, "")
+    assert told in err
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_terminals(path: Path, terminal: bool) -> None:
+    """It is on stderr, and gone at the end."""
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    command = [sys.executable, "-m", "holdfast", "store", "check", f"sqlite:///{path}"]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=False, timeout=60)
+    os.close(theirs)
+    try:
+        seen = os.read(ours, 1000)
+    except OSError:  # how a terminal ends
+        seen = b""
+    os.close(ours)
+    assert (ran.returncode, ran.stdout) == (0, b"2 sessions can be read.\nNothing is damaged.\n")
+    assert (b"checking pages" in seen) is terminal
+    assert seen.endswith(b"\r\x1b[K") is terminal
