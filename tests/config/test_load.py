@@ -1,6 +1,7 @@
 """Where settings come from, and what is said when one cannot be read."""
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -106,3 +107,10 @@ def test_nobody_is_sent_away_at_once(option: str) -> None:
     for text in ("0", "0s", "1ms"):
         with pytest.raises(Misused, match="too short"):
             load({option: text}, ["true"], None)
+
+
+def test_a_data_directory_may_have_any_name(tmp_path: Path) -> None:
+    """Its name is part of an address, where some characters have a meaning."""
+    data = tmp_path / "what? 100%25 #1"
+    settings = load({"data": str(data)}, ["true"], None)
+    assert unquote(urlsplit(settings.store).path[1:]) == str(data / "sessions.db")

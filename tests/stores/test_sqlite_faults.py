@@ -7,14 +7,14 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from holdfast import Corrupt, Misused, Unavailable
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.stores.sqlite_faults import translated
 from holdfast.testing.records import record_of
 from tests import kit
 
@@ -104,16 +104,56 @@ async def test_a_full_disk_is_told_and_the_store_goes_on_when_there_is_room(path
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-async def test_sqlite_says_when_it_finds_the_disk_full(path: Path) -> None:
-    """R-STO-2: by a bound on the pages of the file, which it tells apart from nothing else."""
-    await write(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA max_page_count = 1")
-        with pytest.raises(sqlite3.OperationalError) as full:
-            connection.execute("INSERT INTO journal VALUES (NULL, 1, 'a', 1, 0, 1, 0.0, zeroblob(100000), x'', 0)")
-    meaning = translated(full.value)
-    assert isinstance(meaning, Unavailable)
-    assert str(meaning).startswith("the disk is full; make room: nothing was written; the store goes on by itself")
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system of 2 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", place], check=False, stderr=subprocess.DEVNULL
+    ).returncode:
+        pytest.skip("only who may mount has a small disk")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+async def test_a_disk_that_is_full_is_told_and_the_store_goes_on_when_there_is_room(small_disk: Path) -> None:
+    """R-STO-2: nothing of a write that failed is there, and all of what was acknowledged."""
+    path, other = small_disk / "sessions.db", small_disk / "other"
+    fill(other, 1_000_000)
+    async with SqliteStore.open(path) as store:
+        names = (f"s{at}" for at in range(1000))
+        kept = []
+        with pytest.raises(
+            Unavailable, match=r"the disk is full; make room: nothing was written; .* goes on by itself"
+        ):
+            for name in names:
+                await store.put(record_of(name, metadata=b"x" * 2000), expect=0)
+                kept.append(name)
+        failed = f"s{len(kept)}"
+        assert (await store.info()).health.startswith("the disk is full")
+        assert await store.get(kept[-1]) is not None
+        assert await store.get(failed) is None
+        other.unlink()
+        await store.put(record_of(failed, metadata=b"x" * 2000), expect=0)
+        assert (await store.info()).health == "ok"
+    async with SqliteStore.open(path) as store:
+        for name in (*kept, failed):
+            assert await store.get(name) is not None
+
+
+async def test_no_store_is_made_on_a_full_disk(small_disk: Path) -> None:
+    """R-STO-2."""
+    fill(small_disk / "other", 2**22)
+    with pytest.raises(Unavailable, match="cannot be opened: the disk is full; make room and open it again"):
+        async with SqliteStore.open(small_disk / "sessions.db"):
+            pass
+
+
+def fill(path: Path, size_bytes: int) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        for _ in range(0, size_bytes, 4096):
+            file.write(b"x" * 4096)
 
 
 async def test_what_is_in_a_log_that_was_cut_is_lost_and_nothing_else(path: Path) -> None:
@@ -133,6 +173,23 @@ async def test_what_is_in_a_log_that_was_cut_is_lost_and_nothing_else(path: Path
         assert found == [record_of(f"s{at}") for at in range(kept)] + [None] * (20 - kept)
         await store.put(record_of("s19"), expect=0)
         assert (await store.info()).health == "ok"
+
+
+async def test_without_its_log_a_store_is_what_was_folded_last(path: Path) -> None:
+    """R-STO-2: and the index of the log that is gone is not believed."""
+    await write(path)
+    async with SqliteStore.open(path) as store:
+        await store.put(record_of("late"), expect=0)
+        files = contents_of(path.parent)
+    copy = path.with_name("copy.db")
+    copy.write_bytes(files["sessions.db"])
+    copy.with_name("copy.db-shm").write_bytes(files["sessions.db-shm"])
+    async with SqliteStore.open(copy) as store:
+        assert await store.get("s0000") is not None
+        assert await store.get("late") is None
+        await store.put(record_of("late"), expect=0)
+    async with SqliteStore.open(copy) as store:
+        assert await store.get("late") == record_of("late")
 
 
 def overwrite_page_of(path: Path, words: bytes) -> None:

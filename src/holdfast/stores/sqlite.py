@@ -66,6 +66,7 @@ class SqliteStore:
         self._reader: Lane[Read] = Lane("the database's reader", Reader(to_read).read, to_read.close)
         self._checkpoints = Checkpoints(path, to_fold, writer, self._run)
         self._trim = SqliteTrim(self._read, self._run)
+        self._not_swept = ""
         self._accesses = Accesses()
         self._pages = Pages()
         self._due_after = Due()
@@ -92,7 +93,7 @@ class SqliteStore:
         chores = [
             Periodic("write accesses", store._write_if_wanted, interval_s=_CHORE_S),
             Periodic("fold the log", store._checkpoints.make_if_wanted, interval_s=_CHORE_S),
-            Periodic("delete journals of deleted sessions", store._trim.sweep, interval_s=_CHORE_S),
+            Periodic("delete journals of deleted sessions", store._sweep, interval_s=_CHORE_S),
         ]
         if durability == "interval":
             chores.append(Periodic("make writes power-safe", store._checkpoints.make_safe, interval_s=safe_every_s))
@@ -252,6 +253,16 @@ class SqliteStore:
                 self._accesses.kept()
                 raise
 
+    async def _sweep(self) -> None:
+        try:
+            await self._trim.sweep()
+            self._not_swept = ""
+        except HoldfastError as error:
+            # Told once: a full disk or a damaged page would be told every second.
+            if str(error) != self._not_swept:
+                self._not_swept = str(error)
+                _log.warning("journals of deleted sessions stay for now: %s", error)
+
     async def _close(self, chores: list[Periodic]) -> None:
         for chore in chores:
             await chore.stop()
@@ -285,7 +296,11 @@ def _refusal(act: Write) -> HoldfastError | None:
 def _opened(path: Path, durability: Durability) -> Connections:
     prepare(path, durability)
     try:
-        return Connections(*(connect(path, durability) for _ in Connections._fields))
+        connections = Connections(*(connect(path, durability) for _ in Connections._fields))
+        for connection in connections:
+            # From here on it has SQLite's lock on the file, by which others see that it is open.
+            connection.execute("PRAGMA schema_version").fetchone()
+        return connections
     except sqlite3.Error as error:
         raise translated(error) from error
 

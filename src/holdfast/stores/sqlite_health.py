@@ -35,6 +35,7 @@ class Health:
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._unwanted = False
+        self._closed = False
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="the database's health", daemon=True)
 
@@ -61,7 +62,7 @@ class Health:
     def _interrupt(self) -> None:
         self._unwanted = True
         with self._closing:
-            if not self._ended.done() and self._thread.is_alive():
+            if not self._closed:
                 self._connection.interrupt()
 
     def _run(self) -> None:
@@ -86,6 +87,7 @@ class Health:
                 _log.warning("%s could not be checked: %s", self._path, error)
         finally:
             with self._closing:
+                self._closed = True
                 self._connection.close()
 
     def _tell(self, why: str) -> None:
