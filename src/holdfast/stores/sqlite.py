@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -295,14 +295,16 @@ def _refusal(act: Write) -> HoldfastError | None:
 
 def _opened(path: Path, durability: Durability) -> Connections:
     prepare(path, durability)
-    try:
-        connections = Connections(*(connect(path, durability) for _ in Connections._fields))
-        for connection in connections:
-            # From here on it has SQLite's lock on the file, by which others see that it is open.
-            connection.execute("PRAGMA schema_version").fetchone()
-        return connections
-    except sqlite3.Error as error:
-        raise translated(error) from error
+    with ExitStack() as stack:
+        try:
+            connections = [stack.enter_context(closing(connect(path, durability))) for _ in Connections._fields]
+            for connection in connections:
+                # From here on it has SQLite's lock on the file, by which others see that it is open.
+                connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        stack.pop_all()
+    return Connections(*connections)
 
 
 def _next_term(connection: sqlite3.Connection) -> int:
