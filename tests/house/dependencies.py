@@ -38,7 +38,7 @@ DRIVER_FILES: Final = {
     "plyvel": "leveldb",
     "prometheus_client": "prometheus",
     "pytest": "testing",
-    "rocksdict": "leveldb",
+    "rocksdict": "rocksdb",
     "sqlite3": "sqlite",
     "uvloop": "uvicorn",
 }

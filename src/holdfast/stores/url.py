@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..model.errors import Misused
 from .contract import Store
 from .memory import MemoryStore
 
-_KNOWN = "memory:// and sqlite:///relative/path or sqlite:////absolute/path"
+_KNOWN = "memory:// and sqlite:///relative/path or sqlite:////absolute/path, or leveldb: or rocksdb: instead of sqlite:"
+
+
+# Imported late: whoever keeps sessions in memory needs no sqlite3, and each of the others is an extra.
+def _sqlite(parts: SplitResult) -> AbstractAsyncContextManager[Store]:
+    from .sqlite import SqliteStore
+    from .sqlite_address import place_of
+
+    path, durability = place_of(parts.path, parts.query)
+    return SqliteStore.open(path, durability=durability)
+
+
+def _leveldb(parts: SplitResult) -> AbstractAsyncContextManager[Store]:
+    from . import leveldb
+    from .ordered import OrderedStore
+
+    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts))
+
+
+def _rocksdb(parts: SplitResult) -> AbstractAsyncContextManager[Store]:
+    from . import rocksdb
+    from .ordered import OrderedStore
+
+    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts))
+
+
+def _path_of(parts: SplitResult) -> Path:
+    return Path(unquote(parts.path[1:]))
+
+
+_IN_FILES: Final = {"sqlite": _sqlite, "leveldb": _leveldb, "rocksdb": _rocksdb}
 
 
 @asynccontextmanager
@@ -18,21 +50,18 @@ async def open_store(url: str) -> AsyncIterator[Store]:
     """Open the store at `url` and close it at the end; what waits is written before it is closed.
 
     Raises:
-        Misused: The address is not understood, or what is there is not a store this version can use.
+        Misused: The address is not understood, its extra is not installed, or what is there is not a store this version
+            can use.
         Unavailable: It cannot be opened now.
+        Corrupt: The database is damaged.
     """
     parts = urlsplit(url)
     if parts.netloc or parts.fragment or (parts.query and parts.scheme != "sqlite"):
         raise Misused(f"the store address {url!r} is not understood; use {_KNOWN}")
     if parts.scheme == "memory" and not parts.path:
         yield MemoryStore()
-    elif parts.scheme == "sqlite" and len(parts.path) > 1:
-        # Imported late: whoever keeps sessions in memory needs no sqlite3.
-        from .sqlite import SqliteStore
-        from .sqlite_address import place_of
-
-        path, durability = place_of(parts.path, parts.query)
-        async with SqliteStore.open(path, durability=durability) as store:
+    elif parts.scheme in _IN_FILES and len(parts.path) > 1:
+        async with _IN_FILES[parts.scheme](parts) as store:
             yield store
     else:
         raise Misused(f"the store address {url!r} is not understood; use {_KNOWN}")

@@ -1,0 +1,106 @@
+"""LevelDB, by plyvel, as an engine of `OrderedStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from ..model.errors import Corrupt, HoldfastError, Misused, Unavailable
+from .ordered_engine import UNREADABLE
+from .ordered_folder import in_use
+
+KIND: Final = "leveldb"
+_BUFFER_BYTES: Final = 32 * 2**20
+_CACHE_BYTES: Final = 64 * 2**20
+_BLOOM_BITS: Final = 10
+
+
+def driver() -> Callable[[Path], LevelDb]:
+    """Return what opens a database at a folder that is ours.
+
+    Raises:
+        Misused: plyvel is not installed.
+    """
+    try:
+        import plyvel  # type: ignore[import-untyped,unused-ignore]  # it has no types, and is not there on every Python
+    except ImportError as error:
+        raise Misused(
+            "leveldb:// needs plyvel, which is not installed (it has no wheels for Python 3.13 and later); "
+            "pip install 'holdfast[leveldb]', or use rocksdb://"
+        ) from error
+    return lambda path: LevelDb(plyvel, path)
+
+
+class LevelDb:
+    """Implements `Engine`.
+
+    Nothing is compressed, so that a changed byte damages one value and not the block around it. What was written last
+    before a power failure and not synced may be cut off; any other damage of the log keeps the database from opening,
+    for the alternative is to lose what lies behind it without a word.
+    """
+
+    def __init__(self, plyvel: Any, path: Path) -> None:
+        self._plyvel = plyvel
+        with self._translated(path):
+            self._db = plyvel.DB(
+                str(path),
+                create_if_missing=True,
+                paranoid_checks=True,
+                compression=None,
+                write_buffer_size=_BUFFER_BYTES,
+                lru_cache_size=_CACHE_BYTES,
+                bloom_filter_bits=_BLOOM_BITS,
+            )
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key, verify_checksums=True)
+        except self._plyvel.CorruptionError:
+            return self._beside_damage(key)
+        except Exception as error:
+            raise self._meaning(error) from error
+        return value
+
+    def write(self, changes: Mapping[bytes, bytes | None], *, sync: bool) -> None:
+        with self._translated():
+            batch = self._db.write_batch(sync=sync)
+            for key, value in changes.items():
+                if value is None:
+                    batch.delete(key)
+                else:
+                    batch.put(key, value)
+            batch.write()
+
+    def iterate(self, start: bytes, stop: bytes, limit: int, *, reverse: bool = False) -> Sequence[tuple[bytes, bytes]]:
+        with self._translated(), self._db.iterator(start=start, stop=stop, reverse=reverse) as found:
+            return list(islice(found, limit))
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _beside_damage(self, key: bytes) -> bytes:
+        """Return a value in a block that is damaged somewhere. Its own checksum tells whether it is the value."""
+        try:
+            value: bytes | None = self._db.get(key, verify_checksums=False)
+        except self._plyvel.Error:
+            return UNREADABLE
+        return UNREADABLE if value is None else value
+
+    @contextmanager
+    def _translated(self, path: Path | None = None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise self._meaning(error, path) from error
+
+    def _meaning(self, error: Exception, path: Path | None = None) -> HoldfastError:
+        first = error.args[0] if error.args else ""
+        text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
+        if path is not None and "lock" in text.lower():
+            return in_use(path, KIND)
+        if isinstance(error, self._plyvel.CorruptionError):
+            return Corrupt(f"the database is damaged: {text}; restore it from a backup")
+        return Unavailable(f"the database did not do it: {text}; read before writing")

@@ -1,0 +1,160 @@
+"""What is written of records to an ordered key-value store; runs on the writer's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from typing import Final
+
+from ..codec.envelope import seal
+from ..model.errors import Corrupt, Moved, VersionConflict
+from ..model.ids import redacted
+from ..model.session import Record
+from . import ordered_keys as keys
+from .ordered_engine import Engine, View
+from .ordered_keys import Head
+
+_TAKEN_AT_ONCE: Final = 2**32  # numbers; one write for each so many, and for each time the store is opened
+
+
+class Numbers:
+    """Gives out numbers that are never given out again, in growing order."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._next = self._end = 0
+
+    def take(self) -> int:
+        """Return the next number, 1 or more. Numbers that were not used when the store was closed are left out."""
+        if self._next >= self._end:
+            # Before it is used and on its own: what waits in a batch could fail, and power could.
+            first = max(keys.number_in(self._engine.get(keys.NUMBERS)), 1)
+            end = first + _TAKEN_AT_ONCE
+            self._engine.write({keys.NUMBERS: keys.number_value(end)}, sync=True)
+            self._next, self._end = first, end
+        self._next += 1
+        return self._next - 1
+
+
+def found(view: View, id_bytes: bytes) -> tuple[Head, bytes] | None:
+    """Return the head of a session and its sealed record.
+
+    Raises:
+        Corrupt: The head cannot be read.
+    """
+    value = view.get(keys.SESSION + id_bytes)
+    return None if value is None else (keys.head_of(value, id_bytes), keys.sealed_of(value))
+
+
+def next_term(view: View) -> int:
+    """Return the next term, and have it written."""
+    term = keys.number_in(view.get(keys.TERM)) + 1
+    view.put(keys.TERM, keys.number_value(term))
+    return term
+
+
+class Put:
+    """Writes one record, at the version after the one that must be stored."""
+
+    __slots__ = ("_id_bytes", "_numbers", "_record", "_sealed")
+
+    def __init__(self, record: Record, numbers: Numbers) -> None:
+        self._record = record
+        self._id_bytes = record.id.encode()
+        self._sealed = seal(record)
+        self._numbers = numbers
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes are written, about."""
+        return len(self._sealed)
+
+    def __call__(self, view: View) -> None:
+        record = self._record
+        stored = found(view, self._id_bytes)
+        if stored is None:
+            if record.version != 1:
+                raise VersionConflict(
+                    f"session {redacted(record.id)} is gone; version {record.version - 1} was expected"
+                )
+            head = Head.of(record, self._numbers.take(), -inf)
+            write(view, self._id_bytes, None, head, self._sealed)
+            return
+        old = stored[0]
+        if old.term > record.term:
+            raise Moved(f"session {redacted(record.id)} has term {old.term}; the write came from {record.term}")
+        if old.version != record.version - 1:
+            raise VersionConflict(
+                f"session {redacted(record.id)} has version {old.version}; version {record.version - 1} was expected"
+            )
+        write(view, self._id_bytes, old, Head.of(record, old.number, old.last_accessed), self._sealed)
+
+
+def write(view: View, id_bytes: bytes, old: Head | None, head: Head, sealed: bytes) -> None:
+    """Write head and record of a session, and where it is found when it is due."""
+    view.put(keys.SESSION + id_bytes, head.packed(id_bytes) + sealed)
+    deadline = head.deadline
+    if old is not None:
+        before = old.deadline
+        if before == deadline:
+            return
+        if before != inf:
+            view.put(keys.due_key(before, id_bytes), None)
+    if deadline != inf:
+        view.put(keys.due_key(deadline, id_bytes), b"")
+
+
+def touch(view: View, accesses: Iterable[tuple[str, float]]) -> None:
+    """Write the accesses of many sessions; what is not there, or cannot be read, is passed over."""
+    for session_id, at in accesses:
+        id_bytes = keys.id_key(session_id)
+        if id_bytes is None:
+            continue
+        try:
+            stored = found(view, id_bytes)
+        except Corrupt:
+            continue  # whoever reads it is told
+        if stored is not None and stored[0].last_accessed < at:
+            write(view, id_bytes, stored[0], stored[0]._replace(last_accessed=at), stored[1])
+
+
+def delete(view: View, id_bytes: bytes, *, expect: int | None, due_at: float | None) -> bool:
+    """Delete a session if its version is `expect` (None: any) and it is due at `due_at` (None: whenever).
+
+    What is damaged can be deleted when nothing is asked of it. Its journal is gone at once, and cleared away later.
+    """
+    try:
+        stored = found(view, id_bytes)
+    except Corrupt:
+        if expect is not None or due_at is not None:
+            raise
+        view.put(keys.SESSION + id_bytes, None)
+        return True
+    if stored is None:
+        return False
+    head = stored[0]
+    if (expect is not None and head.version != expect) or (due_at is not None and head.deadline > due_at):
+        return False
+    view.put(keys.SESSION + id_bytes, None)
+    if head.deadline != inf:
+        view.put(keys.due_key(head.deadline, id_bytes), None)
+    sizes_key = keys.number_key(keys.SIZES, head.number)
+    sizes = view.get(sizes_key)
+    if sizes is not None:
+        view.put(sizes_key, None)
+        view.put(keys.number_key(keys.CLEARED, head.number), b"")
+        total = keys.number_in(view.get(keys.TOTAL)) - keys.sizes_in(sizes)[1]
+        view.put(keys.TOTAL, keys.number_value(max(total, 0)))
+    return True
+
+
+def forget_due(view: View, due_keys: Iterable[bytes]) -> None:
+    """Take away keys of what was due that lead to nothing any more."""
+    for key in due_keys:
+        stored = view.get(keys.SESSION + key[9:])
+        try:
+            leads = stored is not None and keys.due_key(keys.head_of(stored, key[9:]).deadline, key[9:]) == key
+        except Corrupt:
+            leads = True  # nobody knows
+        if not leads:
+            view.put(key, None)

@@ -1,0 +1,155 @@
+"""What an ordered key-value engine does for `OrderedStore`, and how acts that wait together become one write of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from ..model.errors import HoldfastError, Unavailable
+from .lane import Act
+
+T = TypeVar("T")
+
+UNREADABLE: Final = b""
+"""Stands for a value that is there and cannot be read. No value that is checked is empty, so it counts as damaged."""
+
+
+class Engine(Protocol):
+    """An open database of bytes in the order of bytes. Blocks; may be used by several threads until it is closed.
+
+    Every method raises `Unavailable` (the outcome is unknown) or `Corrupt` (it is damaged) instead of its driver's
+    errors.
+    """
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value, None when there is none, or `UNREADABLE`. What lies beside damage is still read."""
+        ...
+
+    def write(self, changes: Mapping[bytes, bytes | None], *, sync: bool) -> None:
+        """Write all of `changes` (None: the key goes) or nothing of it.
+
+        It outlives this process; with `sync` a power failure too, with all that was written before.
+        """
+        ...
+
+    def iterate(self, start: bytes, stop: bytes, limit: int, *, reverse: bool = False) -> Sequence[tuple[bytes, bytes]]:
+        """Return up to `limit` keys and values from `start` on, before `stop`, in order, or from the end of it.
+
+        It is what was there at one moment. Values are not checked.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close it; nothing is called any more."""
+        ...
+
+
+class View:
+    """An engine as one batch sees it: with what the batch is to write."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.changes: dict[bytes, bytes | None] = {}
+        self._of_act: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return what is there, or None."""
+        if key in self._of_act:
+            return self._of_act[key]
+        return self.changes[key] if key in self.changes else self._engine.get(key)
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Have `value` written under `key`; None takes the key away."""
+        self._of_act[key] = value
+
+    def keep(self) -> None:
+        """Add what the act wrote to the batch."""
+        if self._of_act:
+            self.changes.update(self._of_act)
+            self._of_act = {}
+
+    def drop(self) -> None:
+        """Forget what the act wrote."""
+        self._of_act = {}
+
+
+class Write(Act):
+    """An act of the writer, by a function of the view. One that `looks` at ranges of the engine sees all before it."""
+
+    __slots__ = ("durable", "looks", "run")
+
+    def __init__(
+        self, run: Callable[[View], Any], *, durable: bool = False, looks: bool = False, size_bytes: int = 0
+    ) -> None:
+        super().__init__(size_bytes)
+        self.run = run
+        self.durable = durable
+        self.looks = looks
+
+
+class Read(Act):
+    """An act of the reader, by a function of the engine."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: Callable[[Engine], Any]) -> None:
+        super().__init__()
+        self.run = run
+
+
+class Writer:
+    """Writes batches; runs on the writer's thread only. Nobody else writes, so to look and then to write is safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def write(self, acts: Sequence[Write]) -> None:
+        """Do `acts` in order as one write, synced if one of them is durable; each is told its result or its error.
+
+        An error of one touches none beside it. When the engine cannot write, none of those it was to write is done.
+        """
+        first = 0
+        for at, act in enumerate(acts):
+            if act.looks:
+                self._write(acts[first:at])
+                first = at
+        self._write(acts[first:])
+
+    def _write(self, acts: Sequence[Write]) -> None:
+        view = View(self._engine)
+        durable = False
+        for act in acts:
+            try:
+                act.result = act.run(view)
+            except HoldfastError as error:
+                act.error = error
+                view.drop()
+            except Exception as error:  # it belongs to the caller
+                act.error = Unavailable(f"the store did not do it: {error}")
+                act.error.__cause__ = error
+                view.drop()
+            else:
+                durable |= act.durable
+                view.keep()
+        if not view.changes:
+            return
+        try:
+            self._engine.write(view.changes, sync=durable)
+        except HoldfastError as error:
+            for act in acts:
+                act.result, act.error = None, act.error or error
+
+
+class Reader:
+    """Answers batches of reads; runs on the reader's thread only."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read(self, acts: Sequence[Read]) -> None:
+        """Answer `acts`; each is told its result or its error."""
+        for act in acts:
+            try:
+                act.result = act.run(self._engine)
+            except Exception as error:  # it belongs to the caller
+                act.error = error

@@ -1,0 +1,137 @@
+"""RocksDB, by rocksdict, as an engine of `OrderedStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from ..model.errors import Corrupt, HoldfastError, Misused, Unavailable
+from .ordered_engine import UNREADABLE
+from .ordered_folder import in_use
+
+KIND: Final = "rocksdb"
+_BUFFER_BYTES: Final = 32 * 2**20
+_CACHE_BYTES: Final = 64 * 2**20
+_BLOOM_BITS: Final = 10.0
+_LOGS_KEPT: Final = 2
+
+
+def driver() -> Callable[[Path], RocksDb]:
+    """Return what opens a database at a folder that is ours.
+
+    Raises:
+        Misused: rocksdict is not installed.
+    """
+    try:
+        import rocksdict
+    except ImportError as error:
+        raise Misused("rocksdb:// needs rocksdict, which is not installed; pip install 'holdfast[rocksdb]'") from error
+    return lambda path: RocksDb(rocksdict, path)
+
+
+class RocksDb:
+    """Implements `Engine`.
+
+    Nothing is compressed, so that a changed byte damages one value and not the block around it. What was written last
+    before a power failure and not synced may be cut off; any other damage of the log keeps the database from opening,
+    for the alternative is to lose what lies behind it without a word.
+    """
+
+    def __init__(self, rocksdict: Any, path: Path) -> None:
+        self._rocksdict = rocksdict
+        self._synced = rocksdict.WriteOptions()
+        self._synced.sync = True
+        self._quick = rocksdict.WriteOptions()
+        self._checked = _reading(rocksdict, checked=True)
+        self._unchecked = _reading(rocksdict, checked=False)
+        with self._translated(path):
+            self._db = rocksdict.Rdict(str(path), _options(rocksdict))
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key, None, self._checked)
+        except Exception as error:
+            meaning = self._meaning(error)
+            if isinstance(meaning, Corrupt):
+                return self._beside_damage(key)
+            raise meaning from error
+        return value
+
+    def write(self, changes: Mapping[bytes, bytes | None], *, sync: bool) -> None:
+        batch = self._rocksdict.WriteBatch(raw_mode=True)
+        for key, value in changes.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        with self._translated():
+            self._db.write(batch, self._synced if sync else self._quick)
+
+    def iterate(self, start: bytes, stop: bytes, limit: int, *, reverse: bool = False) -> Sequence[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        with self._translated():
+            rows = self._db.iter(self._unchecked)
+            if reverse:
+                rows.seek_for_prev(stop)
+                if rows.valid() and rows.key() == stop:
+                    rows.prev()
+            else:
+                rows.seek(start)
+            go_on = rows.prev if reverse else rows.next
+            while len(found) < limit and rows.valid():
+                key = rows.key()
+                if not start <= key < stop:
+                    break
+                found.append((key, rows.value()))
+                go_on()
+            rows.status()  # it is not valid either when it could not go on
+        return found
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _beside_damage(self, key: bytes) -> bytes:
+        """Return a value in a block that is damaged somewhere. Its own checksum tells whether it is the value."""
+        try:
+            value: bytes | None = self._db.get(key, None, self._unchecked)
+        except Exception:  # the driver has no errors of its own
+            return UNREADABLE
+        return UNREADABLE if value is None else value
+
+    @contextmanager
+    def _translated(self, path: Path | None = None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # the driver has no errors of its own
+            raise self._meaning(error, path) from error
+
+    def _meaning(self, error: Exception, path: Path | None = None) -> HoldfastError:
+        text = str(error)
+        if path is not None and "lock" in text.lower():
+            return in_use(path, KIND)
+        if text.startswith("Corruption"):
+            return Corrupt(f"the database is damaged: {text}; restore it from a backup")
+        return Unavailable(f"the database did not do it: {text}; read before writing")
+
+
+def _options(rocksdict: Any) -> Any:
+    table = rocksdict.BlockBasedOptions()
+    table.set_bloom_filter(_BLOOM_BITS, False)
+    table.set_block_cache(rocksdict.Cache(_CACHE_BYTES))
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_paranoid_checks(True)
+    options.set_wal_recovery_mode(rocksdict.DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_compression_type(rocksdict.DBCompressionType.none())
+    options.set_write_buffer_size(_BUFFER_BYTES)
+    options.set_block_based_table_factory(table)
+    options.set_keep_log_file_num(_LOGS_KEPT)
+    return options
+
+
+def _reading(rocksdict: Any, *, checked: bool) -> Any:
+    options = rocksdict.ReadOptions()
+    options.set_verify_checksums(checked)
+    return options
