@@ -11,15 +11,17 @@ import pytest
 from holdfast import SessionManager, open_store
 from holdfast.testing import ManualClock
 
+from ..stores.engines import ENGINES
+
 
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", *ENGINES])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/sessions.db"
+    return "memory://" if request.param == "memory" else f"{request.param}:///{tmp_path}/sessions.db"
 
 
 @pytest.fixture

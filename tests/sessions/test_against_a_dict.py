@@ -27,6 +27,8 @@ from holdfast import (
 )
 from holdfast.testing import ManualClock
 
+from ..stores.engines import WITH_PLYVEL
+
 T = TypeVar("T")
 
 IDS = st.sampled_from(["a", "b", "c"])
@@ -61,7 +63,7 @@ class ManagerMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        url = "memory://" if self.kind == "memory" else f"sqlite:///{Path(self.folder.name) / 'sessions.db'}"
+        url = "memory://" if self.kind == "memory" else f"{self.kind}:///{Path(self.folder.name) / 'sessions.db'}"
         self.url = url
         self.runner = asyncio.Runner()
         self.clock = ManualClock()
@@ -240,7 +242,7 @@ class ManagerMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    @precondition(lambda self: self.kind == "sqlite")
+    @precondition(lambda self: self.kind != "memory")
     @rule()
     def reopen(self) -> None:
         self.leave()
@@ -289,6 +291,14 @@ class SqliteMachine(ManagerMachine):
     kind = "sqlite"
 
 
+class LeveldbMachine(ManagerMachine):
+    kind = "leveldb"
+
+
+class RocksdbMachine(ManagerMachine):
+    kind = "rocksdb"
+
+
 class TestMemory(MemoryMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
     """R-MGR-2, R-MGR-3, R-MGR-5, R-MGR-7."""
 
@@ -296,6 +306,19 @@ class TestMemory(MemoryMachine.TestCase):  # type: ignore[misc,valid-type]  # ma
 
 
 class TestSqlite(SqliteMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
+    """R-MGR-2, R-MGR-3, R-MGR-5, R-MGR-7."""
+
+    settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+
+
+@WITH_PLYVEL
+class TestLeveldb(LeveldbMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
+    """R-MGR-2, R-MGR-3, R-MGR-5, R-MGR-7."""
+
+    settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+
+
+class TestRocksdb(RocksdbMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
     """R-MGR-2, R-MGR-3, R-MGR-5, R-MGR-7."""
 
     settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
@@ -309,3 +332,14 @@ class TestMemoryForLong(MemoryMachine.TestCase):  # type: ignore[misc,valid-type
 @pytest.mark.campaign
 class TestSqliteForLong(SqliteMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
     settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+
+
+@WITH_PLYVEL
+@pytest.mark.campaign
+class TestLeveldbForLong(LeveldbMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
+    settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.campaign
+class TestRocksdbForLong(RocksdbMachine.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
+    settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -110,8 +110,10 @@ async def test_what_is_expired_goes_before_anybody_who_lives(opened: Opened, clo
 
 async def test_room_is_not_made_of_what_others_have_just_used(url: str, clock: ManualClock) -> None:
     """R-STO-5: their accesses are written a little later."""
-    async with open_store(url) as mine, open_store(url) as theirs:
-        others = SessionManager[Metadata](theirs if url.startswith("sqlite") else mine, clock=clock)
+    async with AsyncExitStack() as stack:
+        mine = await stack.enter_async_context(open_store(url))
+        theirs = await stack.enter_async_context(open_store(url)) if url.startswith("sqlite") else mine
+        others = SessionManager[Metadata](theirs, clock=clock)
         sessions = SessionManager[Metadata](mine, capacity=Capacity(sessions=1), clock=clock)
         await others.create(id="a", timeout=1)
         clock.advance(0.9)

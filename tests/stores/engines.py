@@ -6,11 +6,7 @@ import sys
 
 import pytest
 
-HAS_PLYVEL = sys.version_info < (3, 13)
-
-ENGINES = [
-    pytest.param(
-        "leveldb", marks=pytest.mark.skipif(not HAS_PLYVEL, reason="plyvel has no wheels for Python 3.13 and later")
-    ),
-    "rocksdb",
-]
+WITH_PLYVEL = pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="plyvel, the driver of LevelDB, has no wheels for Python 3.13 and later"
+)
+ENGINES = [pytest.param("leveldb", marks=WITH_PLYVEL), "rocksdb"]

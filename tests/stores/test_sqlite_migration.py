@@ -152,7 +152,7 @@ async def test_a_migration_that_is_killed_leaves_the_file_as_it_was(path: Path) 
 @pytest.mark.slow
 async def test_several_processes_may_open_a_file_of_schema_1_at_once(path: Path) -> None:
     """R-STO-3."""
-    command = (sys.executable, HERE / "opening_program.py", path)
+    command = (sys.executable, HERE / "opening_program.py", f"sqlite:///{path}")
     programs = [await asyncio.create_subprocess_exec(*command) for _ in range(4)]
     assert [await program.wait() for program in programs] == [0] * 4
     assert schema_of(path) == 3

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
 
-from holdfast import Draft, SessionManager
-from holdfast.stores.contract import Entry, Kind, append_to
-from holdfast.stores.sqlite import SqliteStore
+from holdfast import Draft, SessionManager, open_store
+from holdfast.stores.contract import Entry, Journal, Kind, Store, append_to
 from holdfast.testing.records import record_of
 
 
@@ -23,7 +21,8 @@ def increment(draft: Draft[dict[str, int]]) -> Draft[dict[str, int]]:
     return draft
 
 
-async def write(store: SqliteStore, name: str) -> None:
+async def write(store: Store, name: str) -> None:
+    assert isinstance(store, Journal)
     sessions: SessionManager[dict[str, int]] = SessionManager(store)
     await sessions.create({"n": 0}, id=name, timeout=None)
     say("session", name, 0)
@@ -44,8 +43,8 @@ async def write(store: SqliteStore, name: str) -> None:
             say("deleted", extra)
 
 
-async def main(path: str) -> None:
-    async with SqliteStore.open(Path(path)) as store, asyncio.TaskGroup() as group:
+async def main(url: str) -> None:
+    async with open_store(url) as store, asyncio.TaskGroup() as group:
         for at in range(4):
             group.create_task(write(store, f"w{at}"))
 
