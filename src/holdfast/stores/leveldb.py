@@ -14,7 +14,7 @@ from .ordered_folder import in_use
 
 KIND: Final = "leveldb"
 _BUFFER_BYTES: Final = 32 * 2**20
-_CACHE_BYTES: Final = 64 * 2**20
+_CACHE_BYTES: Final = 32 * 2**20
 _BLOOM_BITS: Final = 10
 
 

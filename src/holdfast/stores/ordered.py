@@ -25,6 +25,7 @@ from .ordered_engine import Engine, Read, Reader, View, Write, Writer
 from .ordered_folder import SCHEMA, hold
 from .ordered_journal import Append, OrderedTrim, read_entries, read_origins, read_unfinished
 from .ordered_pages import Pages, count_states, get_record, read_ids
+from .ordered_recent import Recent
 
 T = TypeVar("T")
 
@@ -42,8 +43,8 @@ class OrderedStore:
     """Keeps records and journals in an `Engine`: `Store`, `Listing`, `Described` and `Journal`.
 
     Writes of all tasks that wait together are one write, and one fsync (group commit), in a thread; reads are in
-    another. Nobody else has the database, so the writer looks what is stored and then writes. Opened by
-    `OrderedStore.open`.
+    another. Nobody else has the database, so the writer looks what is stored and then writes, and what was used last is
+    kept in memory. Opened by `OrderedStore.open`.
     """
 
     def __init__(self, kind: str, engine: Engine, let_go: Callable[[], None]) -> None:
@@ -51,7 +52,8 @@ class OrderedStore:
         self._engine = engine
         self._let_go = let_go
         self._reader_ended = threading.Event()
-        self._writer: Lane[Write] = Lane("the database's writer", Writer(engine).write, self._end)
+        self._recent = Recent()
+        self._writer: Lane[Write] = Lane("the database's writer", Writer(engine, self._recent).write, self._end)
         self._reader: Lane[Read] = Lane("the database's reader", Reader(engine).read, self._reader_ended.set)
         self._numbers = acts.Numbers(engine)
         self._accesses = Accesses()
@@ -90,7 +92,9 @@ class OrderedStore:
         id_bytes = keys.id_key(session_id)
         if id_bytes is None:
             return None
-        record = await self._read(lambda engine: get_record(engine, id_bytes))
+        record = self._recent.find(session_id)
+        if record is None:
+            record = await self._read(lambda engine: self._get(engine, session_id, id_bytes))
         return None if record is None else self._accesses.merged(record)
 
     async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
@@ -210,6 +214,15 @@ class OrderedStore:
         self._due_after = after
         return []
 
+    def _get(self, engine: Engine, session_id: str, id_bytes: bytes) -> Record | None:
+        mark = self._recent.begin_read(session_id)
+        record = None
+        try:
+            record = get_record(engine, id_bytes)
+        finally:
+            self._recent.end_read(session_id, mark, record)
+        return record
+
     def _forget(self, session_id: str) -> None:
         self._accesses.forget(session_id)
         self._to_clear = True
@@ -263,6 +276,7 @@ class OrderedStore:
         except HoldfastError as error:
             # The sessions are there; they only look as if they had been idle a little longer.
             _log.warning("the last accesses could not be written: %s", error)
+        self._recent.close()
         await self._reader.close()
         await self._writer.close()
 

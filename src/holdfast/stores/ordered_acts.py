@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final
 
+import msgspec
+
 from ..codec.envelope import seal
 from ..model.errors import Corrupt, Moved, VersionConflict
 from ..model.ids import redacted
@@ -78,7 +80,7 @@ class Put:
                     f"session {redacted(record.id)} is gone; version {record.version - 1} was expected"
                 )
             head = Head.of(record, self._numbers.take(), -inf)
-            write(view, self._id_bytes, None, head, self._sealed)
+            write(view, self._id_bytes, None, head, self._sealed, record)
             return
         old = stored[0]
         if old.term > record.term:
@@ -87,12 +89,17 @@ class Put:
             raise VersionConflict(
                 f"session {redacted(record.id)} has version {old.version}; version {record.version - 1} was expected"
             )
-        write(view, self._id_bytes, old, Head.of(record, old.number, old.last_accessed), self._sealed)
+        head = Head.of(record, old.number, old.last_accessed)
+        if head.last_accessed != record.last_accessed:
+            record = msgspec.structs.replace(record, last_accessed=head.last_accessed)
+        write(view, self._id_bytes, old, head, self._sealed, record)
 
 
-def write(view: View, id_bytes: bytes, old: Head | None, head: Head, sealed: bytes) -> None:
+def write(
+    view: View, id_bytes: bytes, old: Head | None, head: Head, sealed: bytes, record: Record | None = None
+) -> None:
     """Write head and record of a session, and where it is found when it is due."""
-    view.put(keys.SESSION + id_bytes, head.packed(id_bytes) + sealed)
+    view.put_session(id_bytes, head.packed(id_bytes) + sealed, record)
     deadline = head.deadline
     if old is not None:
         before = old.deadline
@@ -128,14 +135,14 @@ def delete(view: View, id_bytes: bytes, *, expect: int | None, due_at: float | N
     except Corrupt:
         if expect is not None or due_at is not None:
             raise
-        view.put(keys.SESSION + id_bytes, None)
+        view.put_session(id_bytes, None)
         return True
     if stored is None:
         return False
     head = stored[0]
     if (expect is not None and head.version != expect) or (due_at is not None and head.deadline > due_at):
         return False
-    view.put(keys.SESSION + id_bytes, None)
+    view.put_session(id_bytes, None)
     if head.deadline != inf:
         view.put(keys.due_key(head.deadline, id_bytes), None)
     sizes_key = keys.number_key(keys.SIZES, head.number)

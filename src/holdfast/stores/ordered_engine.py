@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from ..model.errors import HoldfastError, Unavailable
+from ..model.session import Record
 from .lane import Act
+from .ordered_keys import SESSION
+from .ordered_recent import Recent
 
 T = TypeVar("T")
 
@@ -50,7 +53,10 @@ class View:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.changes: dict[bytes, bytes | None] = {}
+        self.records: dict[str, Record | None] = {}
+        """The sessions that are written; None for those of which only a part is, or that go."""
         self._of_act: dict[bytes, bytes | None] = {}
+        self._records_of_act: dict[str, Record | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """Return what is there, or None."""
@@ -62,15 +68,22 @@ class View:
         """Have `value` written under `key`; None takes the key away."""
         self._of_act[key] = value
 
+    def put_session(self, id_bytes: bytes, value: bytes | None, record: Record | None = None) -> None:
+        """Have the value of a session written, which holds `record` if that is given; None takes the session away."""
+        self._of_act[SESSION + id_bytes] = value
+        self._records_of_act[id_bytes.decode()] = record
+
     def keep(self) -> None:
         """Add what the act wrote to the batch."""
         if self._of_act:
             self.changes.update(self._of_act)
-            self._of_act = {}
+            self.records.update(self._records_of_act)
+            self.drop()
 
     def drop(self) -> None:
         """Forget what the act wrote."""
         self._of_act = {}
+        self._records_of_act = {}
 
 
 class Write(Act):
@@ -100,8 +113,9 @@ class Read(Act):
 class Writer:
     """Writes batches; runs on the writer's thread only. Nobody else writes, so to look and then to write is safe."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, recent: Recent) -> None:
         self._engine = engine
+        self._recent = recent
 
     def write(self, acts: Sequence[Write]) -> None:
         """Do `acts` in order as one write, synced if one of them is durable; each is told its result or its error.
@@ -133,11 +147,16 @@ class Writer:
                 view.keep()
         if not view.changes:
             return
+        stored: dict[str, Record] = {}
+        self._recent.begin_write(view.records)
         try:
             self._engine.write(view.changes, sync=durable)
+            stored = {name: record for name, record in view.records.items() if record is not None}
         except HoldfastError as error:
             for act in acts:
                 act.result, act.error = None, act.error or error
+        finally:
+            self._recent.end_write(stored)
 
 
 class Reader:

@@ -80,7 +80,7 @@ def _write(view: View, session: int, entry: Entry, numbers: Numbers) -> Place | 
     if entry.kind == Kind.FINAL:
         view.put(final, b"")
         view.put(opening, None)
-    elif view.get(final) is None and view.get(opening) is None:
+    elif view.get(final) is None:
         view.put(opening, value)
     return place
 

@@ -13,7 +13,7 @@ from .ordered_folder import in_use
 
 KIND: Final = "rocksdb"
 _BUFFER_BYTES: Final = 32 * 2**20
-_CACHE_BYTES: Final = 64 * 2**20
+_CACHE_BYTES: Final = 32 * 2**20
 _BLOOM_BITS: Final = 10.0
 _LOGS_KEPT: Final = 2
 
