@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from holdfast import Corrupt, MemoryStore, Misused, Moved, Unavailable, VersionConflict
 from holdfast.model.session import Record
-from holdfast.stores.contract import Batch, Entry, JournalBounds, Kind
+from holdfast.stores.contract import Batch, Entry, JournalBounds, Kind, Query
 from holdfast.stores.ordered import OrderedStore
-from holdfast.stores.ordered_journal import OrderedTrim
 from holdfast.stores.ordered_keys import after, float_key, number_in, number_value
 from holdfast.stores.ordered_recent import Recent
+from holdfast.stores.ordered_trim import OrderedTrim
 from holdfast.testing.records import NOW, entry_of, record_of
 
 
@@ -345,3 +345,22 @@ async def test_records_of_many_states_are_counted_in_pages(tmp_path: Path) -> No
             )
         assert await store.count(NOW) == {"active": 2000, "terminated": 4000}
         assert await store.count(NOW + 60) == {"active": 0, "terminated": 0}
+
+
+async def test_a_scan_with_a_prefix_reads_what_begins_with_it(tmp_path: Path) -> None:
+    """R-MGR-6: all begins with nothing, and nothing with what no id can begin with."""
+    async with opened(Table(), tmp_path) as store:
+        for name in ("a", "ab", "abc", "b", "é"):
+            await store.put(record_of(name), expect=0)
+        for prefix, expected in [
+            ("", ["a", "ab", "abc", "b", "é"]),
+            ("ab", ["ab", "abc"]),
+            ("é", ["é"]),
+            ("\ud800", []),
+        ]:
+            assert [each.id for each in (await store.scan(Query(prefix=prefix))).records] == expected
+        first = await store.scan(Query(prefix="ab"), limit=1)
+        assert [each.id for each in (await store.scan(Query(prefix="ab"), cursor=first.cursor)).records] == ["abc"]
+        for cursor in (first.cursors[0] + "d", "00000000.ab", "nonsense", first.cursors[0].upper() + ".", "0.\ud800"):
+            with pytest.raises(Misused):
+                await store.scan(Query(), cursor=cursor)

@@ -23,9 +23,10 @@ from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Que
 from .lane import DEADLINE_S, Lane
 from .ordered_engine import Engine, Read, Reader, View, Write, Writer
 from .ordered_folder import SCHEMA, hold
-from .ordered_journal import Append, OrderedTrim, read_entries, read_origins, read_unfinished
+from .ordered_journal import Append, read_entries, read_origins, read_unfinished
 from .ordered_pages import Pages, count_states, get_record, read_ids
 from .ordered_recent import Recent
+from .ordered_trim import OrderedTrim
 
 T = TypeVar("T")
 

@@ -32,7 +32,6 @@ from typing import Final, NamedTuple
 from ..model.errors import Corrupt, Misused
 from ..model.ids import redacted
 from ..model.session import Record, State
-from .contract import Entry, Kind
 
 SESSION: Final = b"s"
 DUE: Final = b"d"
@@ -56,9 +55,7 @@ _CODES: Final = {state: code for code, state in enumerate(_STATES)}
 _HEAD: Final = struct.Struct(">dddQQQB")
 _CRC: Final = struct.Struct(">I")
 _HEAD_BYTES: Final = _CRC.size + _HEAD.size
-_ENTRY: Final = struct.Struct(">BdQQI")
-_PLACE: Final = struct.Struct(">QQQBQd")
-_POSITION: Final = struct.Struct(">QQ")
+_SIZES: Final = struct.Struct(">QQ")
 _U64: Final = struct.Struct(">Q")
 _FLOAT: Final = struct.Struct(">d")
 
@@ -179,7 +176,7 @@ def number_value(number: int) -> bytes:
 
 def sizes_value(messages: int, size_bytes: int) -> bytes:
     """Return the stored form of how many messages a session has, and their bytes."""
-    return _POSITION.pack(messages, size_bytes)
+    return _SIZES.pack(messages, size_bytes)
 
 
 def sizes_in(value: bytes | None) -> tuple[int, int]:
@@ -191,7 +188,7 @@ def sizes_in(value: bytes | None) -> tuple[int, int]:
     if value is None:
         return 0, 0
     try:
-        messages, size_bytes = _POSITION.unpack(value)
+        messages, size_bytes = _SIZES.unpack(value)
     except struct.error as error:
         raise Corrupt("a counter of a journal is damaged; restore the store from a backup") from error
     return messages, size_bytes
@@ -207,90 +204,6 @@ def stream_key(kind: bytes, session: int, stream: str) -> bytes:
     if len(name) > 0xFFFF:
         raise Misused(f"the name of a stream has at most 65,535 bytes; this one has {len(name)}")
     return kind + _U64.pack(session) + len(name).to_bytes(2, "big") + name
-
-
-def entry_key(stream: bytes, term: int, seq: int) -> bytes:
-    """Return the key of an entry in the stream whose `stream_key` is given; numbers are cut to 0 to 2**64 - 1."""
-    return stream + _POSITION.pack(min(max(term, 0), U64_MAX), min(max(seq, 0), U64_MAX))
-
-
-def entry_value(key: bytes, entry: Entry, number: int) -> bytes:
-    """Return the stored form of an entry."""
-    rest = _ENTRY.pack(entry.kind, entry.at, entry.origin, number, len(entry.request)) + entry.request + entry.data
-    return _CRC.pack(zlib.crc32(rest, zlib.crc32(key))) + rest
-
-
-def entry_of(key: bytes, value: bytes) -> Entry:
-    """Return the entry stored under `key`.
-
-    Raises:
-        Corrupt: It is damaged, or lay under another key.
-    """
-    rest = memoryview(value)[_CRC.size :]
-    if len(rest) < _ENTRY.size or zlib.crc32(rest, zlib.crc32(key)) != _CRC.unpack_from(value)[0]:
-        raise Corrupt(
-            "an entry of the journal is damaged: its checksum does not match; delete its session or restore it"
-        )
-    kind, at, origin, _, request_bytes = _ENTRY.unpack_from(rest)
-    data_at = _ENTRY.size + request_bytes
-    term, seq = _POSITION.unpack_from(key, len(key) - _POSITION.size)
-    stream = key[11 : -_POSITION.size].decode("utf-8", "surrogatepass")
-    request, data = bytes(rest[_ENTRY.size : data_at]), bytes(rest[data_at:])
-    return Entry(stream, term, seq, Kind(kind), at, data, request, origin)
-
-
-def entry_number(value: bytes) -> int:
-    """Return the number under which an entry that can be read was written."""
-    return int(_ENTRY.unpack_from(value, _CRC.size)[3])
-
-
-class Place(NamedTuple):
-    """Where an entry is, and all that must be known to take it away without reading it."""
-
-    session: int
-    number: int
-    size_bytes: int
-    kind: int
-    origin: int
-    at: float
-    key: bytes
-    """Of the entry."""
-
-    def packed(self) -> bytes:
-        """Return its stored form."""
-        return _PLACE.pack(*self[:-1]) + self.key
-
-    @property
-    def stream(self) -> bytes:
-        """The `stream_key` of its stream."""
-        return self.key[: -_POSITION.size]
-
-    def every_key(self) -> list[bytes]:
-        """Return every key there is for the entry, but those that say how its stream stands."""
-        found = [self.key]
-        if self.kind == Kind.MESSAGE:
-            found.append(number_key(MESSAGE, self.session, self.number))
-        found.append(self.by_age())
-        if self.origin:
-            found.append(number_key(ORIGIN, self.session, self.origin, self.number))
-        return found
-
-    def by_age(self) -> bytes:
-        """Return the key under which it is found by its age."""
-        kind = MESSAGE_BY_AGE if self.kind == Kind.MESSAGE else END_BY_AGE
-        return kind + float_key(self.at) + _U64.pack(self.number)
-
-
-def place_of(value: bytes) -> Place:
-    """Return the place stored as `value`.
-
-    Raises:
-        Corrupt: It is none.
-    """
-    if len(value) <= _PLACE.size + _POSITION.size:
-        raise Corrupt("an index of the journal is damaged; restore the store from a backup")
-    session, number, size_bytes, kind, origin, at = _PLACE.unpack_from(value)
-    return Place(session, number, size_bytes, kind, origin, at, value[_PLACE.size :])
 
 
 def session_in(key: bytes) -> int:

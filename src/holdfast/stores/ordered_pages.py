@@ -54,7 +54,10 @@ class Pages:
 
     def scan(self, engine: Engine, query: Query, cursor: str | None, limit: int) -> Page:
         """Return up to `limit` records in the order of ids; the page ends where it is full, or with its window."""
-        prefix = keys.SESSION + (b"" if query.prefix is None else keys.id_key(query.prefix) or b"\xff")
+        wanted_ids = keys.id_key(query.prefix or "")
+        if wanted_ids is None:
+            return Page([], [], None)
+        prefix = keys.SESSION + wanted_ids
         start, stop = max(prefix, _start(cursor)), keys.after(prefix)
         page = Page([], [], None)
         left = max(_WINDOW, limit)
@@ -66,14 +69,14 @@ class Pages:
                 record = self._readable(id_bytes, value, query.state)
                 if record is not None and query.matches(record):
                     page.records.append(record)
-                    page.cursors.append(_cursor(record.id))
+                    page.cursors.append(_cursor(id_bytes))
                     if len(page.records) == limit:
                         return Page(page.records, page.cursors, page.cursors[-1])
             if len(rows) < wanted:
                 return page
             left -= wanted
             start = rows[-1][0] + b"\0"
-        return Page(page.records, page.cursors, _cursor(start[1:-1].decode(errors="replace")))
+        return Page(page.records, page.cursors, _cursor(start[1:-1]))
 
     def due(self, engine: Engine, now: float, after: bytes, limit: int) -> tuple[list[Record], bytes, list[bytes]]:
         """Return what is readable of the next `limit` that are due behind the key `after`.
@@ -154,7 +157,7 @@ def read_ids(engine: Engine, now: float, cursor: str | None, limit: int) -> tupl
                 ids.append(session_id)
             else:
                 late.append(Late(session_id, head.timeout, head.expires_at))
-    end = _cursor(rows[-1][0][1:].decode(errors="replace")) if len(rows) == limit else None
+    end = _cursor(rows[-1][0][1:]) if len(rows) == limit else None
     return IdPage(ids, end), late
 
 
@@ -176,17 +179,20 @@ def _behind(now: float) -> bytes:
     return keys.after(keys.due_key(now, b""))
 
 
-def _cursor(session_id: str) -> str:
-    """Return the cursor behind a session: its id, marked as one of ours."""
-    return f"{zlib.crc32(session_id.encode()):0{_CRC_DIGITS}x}.{session_id}"
+def _cursor(id_bytes: bytes) -> str:
+    """Return the cursor behind a session: its id, marked as one of ours. A damaged key is one, too."""
+    return f"{zlib.crc32(id_bytes):0{_CRC_DIGITS}x}.{id_bytes.decode(errors='surrogateescape')}"
 
 
 def _start(cursor: str | None) -> bytes:
     """Return the key at which a scan continues."""
     if cursor is None:
         return keys.SESSION
-    crc, dot, session_id = cursor.partition(".")
-    id_bytes = keys.id_key(session_id)
-    if not dot or id_bytes is None or crc != f"{zlib.crc32(id_bytes):0{_CRC_DIGITS}x}":
+    _, dot, session_id = cursor.partition(".")
+    try:
+        id_bytes = session_id.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        dot, id_bytes = "", b""
+    if not dot or _cursor(id_bytes) != cursor:
         raise Misused("this is not a cursor of this store; pass one that its scan returned")
     return keys.SESSION + id_bytes + b"\0"
