@@ -15,10 +15,12 @@ from holdfast import Corrupt, MemoryStore, Misused, Moved, Unavailable, VersionC
 from holdfast.model.session import Record
 from holdfast.stores.contract import Batch, Entry, JournalBounds, Kind, Query
 from holdfast.stores.ordered import OrderedStore
-from holdfast.stores.ordered_keys import after, float_key, number_in, number_value
+from holdfast.stores.ordered_keys import after, due_key, float_key, number_in, number_value
 from holdfast.stores.ordered_recent import Recent
 from holdfast.stores.ordered_trim import OrderedTrim
 from holdfast.testing.records import NOW, entry_of, record_of
+
+from ..kit import eventually_async
 
 
 class Table:
@@ -48,7 +50,8 @@ class Table:
         return [(key, self.rows[key]) for key in keys[:limit]]
 
     def close(self) -> None:
-        self.broken = True
+        if self.broken:
+            raise Unavailable("the disk is full")
 
 
 @asynccontextmanager
@@ -81,11 +84,12 @@ async def test_a_write_that_fails_is_told_to_all_in_it_and_changes_nothing(tmp_p
         outcomes = await asyncio.gather(*acts, store.next_term(), return_exceptions=True)
         assert [type(each) for each in outcomes] == [Unavailable] * 4
         assert [type(each) for each in await store.append([Batch("s", 1, [entry_of("a", 0)])])] == [Unavailable]
-        assert (await store.info()).health == "ok"
+        assert (await store.info()).health == "the disk is full"
         table.broken = False
         assert await store.get("s") == record_of("s")
         assert await store.get("t") is None
         assert await store.next_term() == 1
+        assert (await store.info()).health == "ok"
 
 
 async def test_an_act_that_is_refused_keeps_those_beside_it(tmp_path: Path) -> None:
@@ -364,3 +368,60 @@ async def test_a_scan_with_a_prefix_reads_what_begins_with_it(tmp_path: Path) ->
         for cursor in (first.cursors[0] + "d", "00000000.ab", "nonsense", first.cursors[0].upper() + ".", "0.\ud800"):
             with pytest.raises(Misused):
                 await store.scan(Query(), cursor=cursor)
+
+
+async def test_a_store_that_cannot_be_closed_in_order_lets_the_folder_go(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-MGR-15."""
+    table = Table()
+    async with opened(table, tmp_path) as store:
+        await store.put(record_of("s"), expect=0)
+        await store.touch("s", NOW + 1)
+        table.broken = True
+    told = [each.getMessage() for each in caplog.records]
+    assert told == [
+        "the last accesses could not be written: the disk is full",
+        "the database could not be closed in order: the disk is full",
+    ]
+    async with opened(table, tmp_path) as store:
+        assert await store.get("s") == record_of("s")
+        table.broken = False
+
+
+async def test_what_leads_to_nothing_when_it_is_due_is_taken_away(tmp_path: Path) -> None:
+    """R-MGR-5: what damage left behind; it hides nothing behind it."""
+    table = Table()
+    async with opened(table, tmp_path) as store:
+        await store.put(record_of("s"), expect=0)
+        await store.put(record_of("never", timeout=None), expect=0)
+        for deadline, id_bytes in ((NOW - 9, b"gone"), (NOW - 8, b"never"), (NOW - 7, b"s"), (NOW - 6, b"\xff")):
+            table.rows[due_key(deadline, id_bytes)] = b""
+        found = [await store.expire(NOW + 60, limit=2) for _ in range(2)]
+        assert [record.id for records in found for record in records] == ["s"]
+        assert [key for key in table.rows if key.startswith(b"d")] == []
+        assert await store.get("never") is not None
+
+
+async def test_what_goes_wrong_in_an_act_is_told_to_its_caller_only(tmp_path: Path) -> None:
+    """R-STO-2: also what nobody thought of."""
+    async with opened(Table(), tmp_path) as store:
+        await store.put(record_of("s"), expect=0)
+        wrong = Entry("a", 1, 0, Kind.MESSAGE, NOW, origin=-1)
+        outcomes = await store.append([Batch("s", 1, [wrong]), Batch("s", 1, [entry_of("a", 0)])])
+        assert [type(each) for each in outcomes] == [Unavailable, type(None)]
+        assert await store.read("s", "a", after=(0, -1)) == [entry_of("a", 0)]
+
+
+@pytest.mark.slow
+async def test_accesses_and_what_is_deleted_are_seen_to_within_seconds(tmp_path: Path) -> None:
+    """R-STO-5."""
+    table = Table()
+    async with opened(table, tmp_path) as store:
+        for name in ("s", "t"):
+            await store.put(record_of(name), expect=0)
+        await store.append([Batch("t", 1, [entry_of("a", at) for at in range(10)])])
+        await store.delete("t")
+        await store.touch("s", NOW + 5, within_s=0.5)
+        await eventually_async(lambda: due_key(NOW + 65, b"s") in table.rows)
+        await eventually_async(lambda: not any(key[:1] in b"jmax" for key in table.rows))

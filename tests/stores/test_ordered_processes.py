@@ -17,9 +17,9 @@ from .engines import ENGINES
 from .killing import HERE, assert_nothing_is_lost, killed_after
 
 
-def ran(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run the program that opens a store to its end."""
-    command = [sys.executable, str(HERE / "opening_program.py"), *words]
+def ran(*words: str, program: str = "opening_program.py") -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    command = [sys.executable, str(HERE / program), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -93,3 +93,18 @@ async def test_a_log_that_is_damaged_in_the_middle_is_told(tmp_path: Path, kind:
         with pytest.raises(Corrupt, match="damaged"):
             async with open_store(url):
                 pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ENGINES)
+async def test_a_disk_that_is_full_loses_nothing_acknowledged(tmp_path: Path, kind: str) -> None:
+    """R-STO-2: writes are refused, reads go on, and the next to open it has everything."""
+    url = f"{kind}:///{tmp_path}/sessions"
+    filled = await asyncio.to_thread(ran, url, program="filling_program.py")
+    assert filled.returncode == 0, filled.stderr
+    count = int(filled.stdout)
+    assert count > 100
+    async with open_store(url) as store:
+        for at in range(count):
+            assert await store.get(f"s{at}") is not None
+        await store.put(record_of("more"), expect=0)

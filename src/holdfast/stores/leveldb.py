@@ -25,7 +25,7 @@ def driver() -> Callable[[Path], LevelDb]:
         Misused: plyvel is not installed.
     """
     try:
-        import plyvel  # type: ignore[import-untyped,unused-ignore]  # it has no types, and is not there on every Python
+        import plyvel  # type: ignore[import-untyped,import-not-found,unused-ignore]  # it has no types, and is not there on every Python
     except ImportError as error:
         raise Misused(
             "leveldb:// needs plyvel, which is not installed (it has no wheels for Python 3.13 and later); "
@@ -79,7 +79,8 @@ class LevelDb:
             return list(islice(found, limit))
 
     def close(self) -> None:
-        self._db.close()
+        with self._translated():
+            self._db.close()
 
     def _beside_damage(self, key: bytes) -> bytes:
         """Return a value in a block that is damaged somewhere. Its own checksum tells whether it is the value."""

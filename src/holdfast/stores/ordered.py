@@ -54,7 +54,8 @@ class OrderedStore:
         self._let_go = let_go
         self._reader_ended = threading.Event()
         self._recent = Recent()
-        self._writer: Lane[Write] = Lane("the database's writer", Writer(engine, self._recent).write, self._end)
+        self._written_by = Writer(engine, self._recent)
+        self._writer: Lane[Write] = Lane("the database's writer", self._written_by.write, self._end)
         self._reader: Lane[Read] = Lane("the database's reader", Reader(engine).read, self._reader_ended.set)
         self._numbers = acts.Numbers(engine)
         self._accesses = Accesses()
@@ -157,7 +158,8 @@ class OrderedStore:
         except HoldfastError as error:
             health = str(error)
         else:
-            health = "ok"
+            failed = self._written_by.failed
+            health = "ok" if failed is None else str(failed)
         return StoreInfo(kind=self._kind, durability="full", schema=SCHEMA, health=health, shared=False)
 
     async def count(self, now: float) -> dict[str, int]:
@@ -283,8 +285,14 @@ class OrderedStore:
 
     def _end(self) -> None:
         """Close the database on the writer's thread, unless the other hangs in it: to close it then is to crash."""
-        if self._reader_ended.wait(DEADLINE_S):
+        if not self._reader_ended.wait(DEADLINE_S):
+            return
+        try:
             self._engine.close()
+        except HoldfastError as error:
+            # What was acknowledged is in its log, which the next to open it reads.
+            _log.warning("the database could not be closed in order: %s", error)
+        finally:
             self._let_go()
 
 

@@ -43,7 +43,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Close it; nothing is called any more."""
+        """Close it; nothing is called any more, whether it raises or not. What was written stays written."""
         ...
 
 
@@ -116,6 +116,8 @@ class Writer:
     def __init__(self, engine: Engine, recent: Recent) -> None:
         self._engine = engine
         self._recent = recent
+        self.failed: HoldfastError | None = None
+        """Why nothing could be written the last time, or None."""
 
     def write(self, acts: Sequence[Write]) -> None:
         """Do `acts` in order as one write, synced if one of them is durable; each is told its result or its error.
@@ -152,7 +154,9 @@ class Writer:
         try:
             self._engine.write(view.changes, sync=durable)
             stored = {name: record for name, record in view.records.items() if record is not None}
+            self.failed = None
         except HoldfastError as error:
+            self.failed = error
             for act in acts:
                 act.result, act.error = None, act.error or error
         finally:

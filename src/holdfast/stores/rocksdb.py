@@ -90,7 +90,9 @@ class RocksDb:
         return found
 
     def close(self) -> None:
-        self._db.close()
+        db, self._db = self._db, None  # it lets its files go with the last reference, also when it cannot write them
+        with self._translated():
+            db.close()
 
     def _beside_damage(self, key: bytes) -> bytes:
         """Return a value in a block that is damaged somewhere. Its own checksum tells whether it is the value."""
