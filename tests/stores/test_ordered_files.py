@@ -67,12 +67,15 @@ def make_file(path: Path) -> None:
     path.write_text("my diary")
 
 
-def damage_a_table(folder: Path, session_id: bytes) -> None:
-    """Change a byte of the metadata of one session in a table of the engine's."""
+def damage_a_table(folder: Path, session_id: bytes, *, whole: bool = False) -> None:
+    """Change a byte of the metadata of one session in a table of the engine's, or all around it."""
     tables = (path for path in folder.iterdir() if path.suffix in (".ldb", ".sst"))
     (table,) = [path for path in tables if session_id in path.read_bytes()]
     content = bytearray(table.read_bytes())
-    content[content.index(b"xxx", content.index(session_id)) + 5] ^= 1
+    at = content.index(b"xxx", content.index(session_id)) + 5
+    if whole:
+        content[at - 500 : at + 1500] = b"\xa5" * 2000
+    content[at] ^= 1
     table.write_bytes(content)
 
 
@@ -342,3 +345,23 @@ async def test_what_lies_beside_a_changed_byte_in_the_file_is_read(url: str, kin
         found = await asyncio.gather(*(store.get(record.id) for record in records), return_exceptions=True)
         assert [type(each).__name__ for each in found].count("Corrupt") == 1
         assert len((await store.scan(Query())).records) == 399
+
+
+async def test_a_block_that_is_wrecked_is_told_and_never_taken_for_the_end(url: str, folder: Path) -> None:
+    """R-STO-2: what is in it is neither gone nor left out without a word; what lies elsewhere is read."""
+    records = [record_of(f"s{at:04}", metadata=b"x" * 1000) for at in range(400)]
+    async with open_store(url) as store:
+        await asyncio.gather(*(store.put(record, expect=0) for record in records))
+    async with open_store(url):
+        pass
+    damage_a_table(folder, b"s0200", whole=True)
+    async with open_store(url) as store:
+        found = await asyncio.gather(*(store.get(record.id) for record in records), return_exceptions=True)
+        kinds = [type(each).__name__ for each in found]
+        assert set(kinds) == {"Record", "Corrupt"}
+        assert kinds.count("Corrupt") < 20
+        with pytest.raises(Corrupt):
+            await store.scan(Query())
+        with pytest.raises(Corrupt):
+            await store.put(record_of("s0200", version=2), expect=1)
+        await store.put(record_of("s0100", version=2), expect=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,23 +71,33 @@ class RocksDb:
             self._db.write(batch, self._synced if sync else self._quick)
 
     def iterate(self, start: bytes, stop: bytes, limit: int, *, reverse: bool = False) -> Sequence[tuple[bytes, bytes]]:
-        found: list[tuple[bytes, bytes]] = []
         with self._translated():
-            rows = self._db.iter(self._unchecked)
             if reverse:
-                rows.seek_for_prev(stop)
-                if rows.valid() and rows.key() == stop:
-                    rows.prev()
-            else:
-                rows.seek(start)
-            go_on = rows.prev if reverse else rows.next
-            while len(found) < limit and rows.valid():
-                key = rows.key()
-                if not start <= key < stop:
-                    break
-                found.append((key, rows.value()))
-                go_on()
-            rows.status()  # it is not valid either when it could not go on
+                return self._backwards(start, stop, limit)
+            found: list[tuple[bytes, bytes]] = []
+            for row in islice(self._db.items(from_key=start, read_opt=self._unchecked), limit):
+                if row[0] >= stop:
+                    return found
+                found.append(row)
+            if len(found) < limit:
+                # Its items end without a word also where it could not go on.
+                rest = self._db.iter(self._unchecked)
+                rest.seek(found[-1][0] if found else start)
+                if found and rest.valid():
+                    rest.next()
+                rest.status()
+        return found
+
+    def _backwards(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        rows = self._db.iter(self._unchecked)
+        rows.seek_for_prev(stop)
+        if rows.valid() and rows.key() == stop:
+            rows.prev()
+        while len(found) < limit and rows.valid() and (key := rows.key()) >= start:
+            found.append((key, rows.value()))
+            rows.prev()
+        rows.status()
         return found
 
     def close(self) -> None:
