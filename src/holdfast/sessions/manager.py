@@ -118,6 +118,8 @@ class SessionManager(Creation[M]):
             yield manager
 
     async def __aenter__(self) -> Self:
+        if isinstance(self._store, Described) and not (await self._store.info()).shared:
+            self._late_s = 0.0
         self._sweeper.start()
         return self
 
