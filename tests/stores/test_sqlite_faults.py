@@ -68,7 +68,7 @@ async def test_what_may_not_be_written_is_told(
     before = contents_of(folder) if os.geteuid() == 0 else None
     folder.chmod(folder_mode)
     try:
-        (line,) = await asyncio.to_thread(said_by, "powerless_program.py", path)
+        (line,) = await asyncio.to_thread(said_by, "powerless_program.py", f"sqlite:///{path}")
     finally:
         folder.chmod(0o700)
     assert line.startswith(told.format(path=path, folder=folder))
