@@ -36,7 +36,7 @@ def contents_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def said_by(program: str, path: Path) -> list[str]:
+def said_by(program: str, path: Path | str) -> list[str]:
     run = subprocess.run(
         [sys.executable, HERE / program, path], capture_output=True, text=True, timeout=60, check=False
     )
