@@ -36,18 +36,22 @@ class Connection:
         self.ended: Callable[[], None] = _do_nothing
         self._loop = loop
         self._splitter = Splitter()
-        loop.watch(fd, READ, lambda _: self._read())
+        loop.watch(fd, READ, self._read)
 
-    def _read(self) -> None:
+    def _read(self, _: int) -> None:
         try:
             chunk = os.read(self._fd, CHUNK_BYTES)
         except BlockingIOError:
             return
         except OSError:
             chunk = b""
-        if chunk:
-            self._feed(chunk)
-        else:
+        if not chunk:
+            self.end()
+            return
+        try:
+            self.heard(self._splitter.feed(chunk))
+        except NONSENSE as error:
+            self.broken(f"the keeper does not understand what was said: {error!r}")
             self.end()
 
     def leave_to_another(self) -> socket.socket:
@@ -55,13 +59,6 @@ class Connection:
         self._loop.forget(self._fd)
         self.outbox.close()
         return self.socket
-
-    def _feed(self, chunk: bytes) -> None:
-        try:
-            self.heard(self._splitter.feed(chunk))
-        except NONSENSE as error:
-            self.broken(f"the keeper does not understand what was said: {error!r}")
-            self.end()
 
     def end(self) -> None:
         """Send what the socket takes at once, and close it; nothing happens when that was done."""

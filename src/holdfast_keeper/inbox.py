@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 
 FRAMES_MAX = 256
 BYTES_MAX = 2**20
 OVERFLOW_BYTES = 80 * 2**20  # more than the largest message, which may wait behind another one
 CHUNK_BYTES = 65536  # what an empty pipe takes
-NOTHING = memoryview(b"")
+NOTHING = b""
 
 
 class Inbox:
@@ -22,11 +21,11 @@ class Inbox:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._chunk = NOTHING
+        self._chunk: bytes | memoryview = NOTHING
         self._chunk_frames = 0
         # None when empty, for most of thousands are.
-        self._first: deque[bytes] | None = None
-        self._waiting: deque[bytes] | None = None
+        self._first: list[bytes] | None = None
+        self._waiting: list[bytes] | None = None
         self._bytes = 0
 
     def add(self, frame: bytes, first: bool = False) -> None:
@@ -39,31 +38,31 @@ class Inbox:
 
     def write(self) -> bool:
         """Write what the pipe takes; return whether somebody may still read it."""
-        while not self.empty:
-            if not self._chunk:
-                self._cut_chunk()
+        while self._bytes:
+            chunk = self._chunk or self._cut_chunk()
             try:
-                written = os.write(self._fd, self._chunk)
+                written = os.write(self._fd, chunk)
             except BlockingIOError:
                 return True
             except OSError:
                 return False
-            self._chunk = self._chunk[written:] or NOTHING
             self._bytes -= written
+            self._chunk = NOTHING if written == len(chunk) else memoryview(chunk)[written:]
         return True
 
-    def _cut_chunk(self) -> None:
-        """Make the next chunk of whole frames; one frame may be larger than a chunk."""
+    def _cut_chunk(self) -> bytes:
+        """Make and return the next chunk of whole frames; one frame may be larger than a chunk."""
         queue = self._first or self._waiting
         assert queue is not None
-        frames = [queue.popleft()]
-        size = len(frames[0])
-        while queue and size + len(queue[0]) < CHUNK_BYTES:
-            size += len(queue[0]) + 1
-            frames.append(queue.popleft())
+        count, size = 1, len(queue[0])
+        while count < len(queue) and size + len(queue[count]) < CHUNK_BYTES:
+            size += len(queue[count]) + 1
+            count += 1
+        self._chunk = chunk = b"\n".join(queue[:count]) + b"\n"
+        self._chunk_frames = count
+        del queue[:count]
         self._first, self._waiting = self._first or None, self._waiting or None
-        self._chunk_frames = len(frames)
-        self._chunk = memoryview(b"\n".join((*frames, b"")))
+        return chunk
 
     @property
     def empty(self) -> bool:
@@ -90,8 +89,8 @@ class Inbox:
         return (self._chunk_frames if self._chunk else 0) + len(self._first or ()) + len(self._waiting or ())
 
 
-def _appended(queue: deque[bytes] | None, frame: bytes) -> deque[bytes]:
+def _appended(queue: list[bytes] | None, frame: bytes) -> list[bytes]:
     if queue is None:
-        return deque((frame,))
+        return [frame]
     queue.append(frame)
     return queue

@@ -24,6 +24,8 @@ class Lines:
         if self.too_long:
             return []
         first, newline, rest = chunk.partition(b"\n")
+        if newline and not (rest or self._part):  # one line, as most of the time
+            return self._checked([first])
         if not newline:
             self._part += chunk
             self.too_long = len(self._part) > self._bytes_max

@@ -13,6 +13,7 @@ from .outbox import Outbox
 from .worker import Worker
 
 FLAGS: Final = wire.RECEIPT | wire.FIRST | wire.NOTED
+RELAYED: Final = frozenset({wire.FRAME, wire.CALL})
 
 
 class Others(Protocol):
@@ -59,7 +60,7 @@ class Server:
         """
         for kind, number, payload, n in messages:
             plain = kind & ~FLAGS
-            if plain in (wire.FRAME, wire.CALL):
+            if plain in RELAYED:
                 self._relay(plain, kind, number, n, payload)
             elif kind == wire.DONE:
                 self._done(payload)

@@ -26,6 +26,7 @@ LAME_S = 0.5  # how long a process may take to exit after it closed a pipe
 FORCED_S = 1.0  # from SIGTERM to SIGKILL for a worker that broke a bound
 STRAYS_S = 0.5  # from SIGTERM to SIGKILL for what a worker left behind
 PIPE_HELD_S = 1.0  # how long somebody unknown may hold its stdout
+NEVER = float("inf")
 
 
 class Order(NamedTuple):
@@ -117,7 +118,7 @@ class Worker:
         self._stdin_awaited = False
         self._why = ""
         self._ended_by: int | None = None
-        self._term_at = self._kill_at = float("inf")
+        self._term_at = self._kill_at = NEVER
         self._status: int | None = None
         self._reaped_at = 0.0
         self._family_gone_at: float | None = None
@@ -156,7 +157,8 @@ class Worker:
                 self._exit_told = True  # kept as long as anything before it, for whoever hears of that must hear of it
             else:
                 self.backlog.done(frame)
-            self.over = self._exit_told and self.backlog.count == 1
+            if self._exit_told:
+                self.over = self.backlog.count == 1
             if self._stalled:
                 self._catch_up()
             else:
@@ -187,7 +189,7 @@ class Worker:
 
         One that goes first overtakes those that wait.
         """
-        if self._child.stdin not in self._open or self._term_at < float("inf"):
+        if self._child.stdin not in self._open or self._term_at < NEVER:
             return False
         self._inbox.add(frame, first)
         return True
@@ -197,9 +199,11 @@ class Worker:
         stdin, inbox = self._child.stdin, self._inbox
         if stdin not in self._open:
             return
-        if not inbox.empty and not inbox.write():
+        if not inbox.write():
             self._close(stdin)
             self._end_if_it_stays("it closed its stdin and did not exit")
+            return
+        if inbox.empty and not (self._full or self._stdin_awaited or self._term_at < NEVER):
             return
         if inbox.overflowing:
             self.end("it did not read its stdin, and more was waiting than may", 0.0, FORCED_S)
@@ -209,7 +213,7 @@ class Worker:
             if self.owner is not None:
                 self.owner.outbox.add(wire.FULL if self._full else wire.READY, self.number)
         self._await_stdin(not inbox.empty)
-        if inbox.empty and self._term_at < float("inf"):
+        if inbox.empty and self._term_at < NEVER:
             self._close(stdin)
 
     def _await_stdin(self, wanted: bool) -> None:
@@ -273,21 +277,25 @@ class Worker:
     def _take_stdout(self) -> bool:
         """Forward one chunk; return whether there may be more at once."""
         chunk = _read(self._child.stdout)
-        if chunk is None:
+        if not chunk:
+            if chunk is not None:
+                self._stdout_ended()
             return False
-        if chunk:
-            lines = self._lines.feed(chunk)
-        else:
-            lines = self._lines.end()
-            self._close(self._child.stdout)
-        self._forward(lines)
+        self._forward(self._lines.feed(chunk))
+        if not self._lines.too_long:
+            return True
+        self._close(self._child.stdout)
+        self.end("it wrote a message over the bound of its size", 0.0, FORCED_S)
+        return False
+
+    def _stdout_ended(self) -> None:
+        self._close(self._child.stdout)
+        self._forward(self._lines.end())
         if self._lines.too_long:
-            self._close(self._child.stdout)
             self.end("it wrote a message over the bound of its size", 0.0, FORCED_S)
-        elif not chunk:
+        else:
             self._end_if_it_stays("it closed its stdout and did not exit")
             self._leave()
-        return self._child.stdout in self._open
 
     def _read_stderr(self, _: int) -> None:
         chunk = _read(self._child.stderr)
