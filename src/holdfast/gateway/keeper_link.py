@@ -14,7 +14,7 @@ from holdfast_keeper import wire
 from ..model.errors import Misused, Unavailable
 
 WAITING_BYTES_MAX: Final = 64 * 2**20
-PROMPT_MESSAGES: Final = 3  # so many go out at once: workers begin while the server still reads other requests
+PROMPT_MESSAGES: Final = 8  # so many go out at once: workers begin while the server still reads other requests
 FULL_BYTES: Final = 16 * 2**20  # more than one large frame, which alone must not make every worker refuse
 DONE_WITHIN_S: Final = 0.02  # that something is done can wait for the next message, for that long
 
