@@ -59,6 +59,18 @@ async def test_a_server_that_ends_right_after_it_agreed_was_never_opened() -> No
     assert upstream.lost == []
 
 
+async def test_a_server_that_refuses_and_ends_has_refused() -> None:
+    """What it said is told, however soon after it was gone."""
+
+    def refuses_and_ends(worker: PlannedWorker, message: dict[str, Any]) -> None:
+        worker.say({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32000, "message": "not today"}})
+        worker.end()
+
+    upstream = Upstream(refuses_and_ends)
+    assert b"not today" in await upstream.it.open(INITIALIZE, 1)
+    assert upstream.lost == []
+
+
 async def test_a_new_worker_is_told_what_the_last_one_was() -> None:
     handshake = Handshake(
         params=b'{"a":1}',

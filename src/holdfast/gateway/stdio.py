@@ -97,7 +97,8 @@ class StdioUpstream:
 
     async def open(self, initialize: bytes, request_id: RequestId) -> bytes:
         answer = await self._start(initialize, request_id)
-        self._serve()
+        if protocol_of(answer) is not None:  # else it refused, and may well have left
+            self._serve()
         return answer
 
     async def attach(self) -> Inventory | None:

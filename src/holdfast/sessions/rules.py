@@ -48,9 +48,9 @@ def left_s(record: Record, now: float, late_s: float = 0.0) -> float:
     if record.state != "active":
         return 0.0
     timeout, max_age = record.timeout, record.max_age
+    if timeout and late_s:
+        timeout += late_s
     left = math.inf if timeout is None else timeout - (now - record.last_accessed)
-    if late_s and timeout:
-        left += late_s
     return left if max_age is None else min(left, max_age - (now - record.created_at))
 
 
