@@ -63,6 +63,34 @@ async def test_a_scan_goes_on_where_everything_was_deleted() -> None:
     assert found == ["s0", "s5999"]
 
 
+async def test_what_comes_and_goes_leaves_nothing_behind() -> None:
+    """R-PER-3: however long the timeouts are, and whatever stays in between."""
+    store = MemoryStore()
+    for at in range(20_000):
+        await store.put(record_of(f"s{at}", timeout=3600.0 + at), expect=0)
+        if at > 100:
+            await store.delete(f"s{at - 100}")
+    deadlines = store._deadlines
+    assert len(store._runs) <= 4
+    assert len(deadlines._slots) == len(deadlines._open) == 101
+    assert len(deadlines._seconds) <= 2000
+    assert sum(len(slot.entries) for slot in deadlines._slots.values()) == 101
+    for at in range(2000):
+        await store.put(record_of(f"same{at}", timeout=9.0), expect=0)
+    for at in range(1900):
+        await store.delete(f"same{at}")
+    assert sum(len(slot.entries) for slot in deadlines._slots.values()) < 101 + 100 * 2 + 2 * 17
+    assert len((await store.scan(Query())).records) + len(store._kept) == 402
+
+
+async def test_a_greatest_age_that_is_brought_nearer_is_kept_to() -> None:
+    """R-MGR-3."""
+    store = MemoryStore()
+    await store.put(record_of("s", timeout=None, max_age=90.0), expect=0)
+    await store.put(record_of("s", version=2, timeout=None, max_age=5.0), expect=1)
+    assert [record.id for record in await store.expire(NOW + 5)] == ["s"]
+
+
 async def test_trimming_old_streams_beside_many_messages_lets_the_loop_go_on() -> None:
     """R-PER-5: a stream that goes costs its own entries, not those of its session."""
     for watch in kit.LoopWatch.rounds():

@@ -181,8 +181,6 @@ class ResidentBesideStore(BesideStore):
         return self._resident(session_id).get_now(session_id)
 
     def put_now(self, record: Record, expect: int) -> None:
-        if not expect:
-            self._refuse_if_held(record.id)
         self._resident(record.id).put_now(record, expect)
 
     def find_now(self, session_id: str, now: float) -> tuple[Record, float] | None:

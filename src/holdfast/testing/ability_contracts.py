@@ -79,6 +79,19 @@ class ResidentContract:
         assert await store.expire(NOW + 10) == []
         assert [record.id for record in await store.expire(NOW + 19)] == [left]
 
+    @pytest.mark.parametrize("way", ["use", "put"])
+    async def test_what_lives_again_hides_nothing_that_is_due(self, store: ResidentStore, way: str) -> None:
+        """R-MGR-5: though it was found expired before."""
+        for name, timeout in (("a", 10.0), ("b", 10.0), ("c", 12.0)):
+            store.put_now(record_of(name, timeout=timeout), 0)
+        (gone,) = await store.expire(NOW + 10, limit=1)
+        (left,) = {"a", "b"} - {gone.id}
+        if way == "use":
+            assert store.use_now(left, NOW + 9.5) is not None
+        else:
+            store.put_now(record_of(left, version=2, timeout=10.0, last_accessed=NOW + 9.5), 1)
+        assert [record.id for record in await store.expire(NOW + 12, limit=1)] == ["c"]
+
 
 class DescribedContract:
     """Every sentence of `stores.contract.Described`."""
