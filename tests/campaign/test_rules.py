@@ -308,6 +308,14 @@ def test_an_error_may_stand_for_what_never_reached_a_worker() -> None:
     assert rules.violations(log, found) == []
 
 
+def test_a_request_may_be_interrupted_that_was_all_its_worker_ever_got() -> None:
+    log, found = sound()
+    found.ends = (How.KEEPER,)
+    found.taken = [Taken(FIRST, "alone"), *(taken for taken in found.taken if taken.pid == LAST)]
+    log.calls = [Call(11, "resources/subscribe", answer=json.dumps(error(11, -32050)).encode())]
+    assert not list(workers.an_error_has_its_reason(log, found))
+
+
 def test_a_worker_may_be_a_new_one_when_its_keeper_was_killed() -> None:
     log, found = sound()
     found.ends = (How.KEEPER,)

@@ -139,8 +139,8 @@ def may_be_interrupted(call: Call, log: SessionLog, found: Found) -> bool:
     taken = found.calls_taken.get(call.id)
     if log.deleted is not Fate.UNSAID or not found.lives:
         return True
-    if "/" in call.tool:  # no tool; who got it is not written down
-        return len(found.lives) > 1
+    if "/" in call.tool:  # no tool; who got it is not written down, and may have got nothing else
+        return len(found.started) > 1
     if taken is None:
         return bool(found.crashed) or set(found.ends) != {How.REPLACE}
     return taken.pid != found.lives[-1]
