@@ -49,8 +49,10 @@ class Expected:
         self.written = True
         self.ended = False
 
-    def expired(self, now: float) -> bool:
-        return (self.timeout is not None and now - self.last_accessed >= self.timeout) or (
+    def expired(self, now: float, late_s: float = 0.0) -> bool:
+        """Whether it is over, and for so long that no use of others can be missing."""
+        timeout = self.timeout and self.timeout + late_s
+        return (timeout is not None and now - self.last_accessed >= timeout) or (
             self.max_age is not None and now - self.created_at >= self.max_age
         )
 
@@ -140,7 +142,7 @@ class ManagerMachine(RuleBasedStateMachine):
         else:
             act = self.sessions.create(metadata, id=name, timeout=timeout, max_age=max_age, durable=durable)
         now = self.clock.now()
-        if name in self.model and not self.model[name].expired(now):
+        if name in self.model and not self.model[name].expired(now, self.sessions._late_s):
             with pytest.raises(Conflict):
                 self.run(act)
         else:

@@ -23,6 +23,15 @@ async def test_a_list_by_an_async_function_is_refused(sessions: Sessions) -> Non
         await sessions.list(where)  # type: ignore[arg-type]  # that is the fault
 
 
+@pytest.mark.parametrize("late_s", [-1, float("nan")])
+async def test_a_cleanup_before_its_time_is_refused(sessions: Sessions, late_s: float) -> None:
+    """R-MGR-5."""
+    await sessions.create(id="s")
+    with pytest.raises(Misused, match="late_s"):
+        await sessions.cleanup_expired(late_s=late_s)
+    assert await sessions.ids() == ["s"]
+
+
 async def test_a_typed_session_begins_with_what_its_type_begins_with(url: str) -> None:
     """R-MGR-12."""
     async with SessionManager.open(url, metadata_type=Counted) as counted:

@@ -488,7 +488,12 @@ class SessionManager(Creation[M]):
 
         The cost follows their number. Without `late_s` it is as long as others may take to write an access: 5 s in a
         store that other processes can use, 0 in this process's memory.
+
+        Raises:
+            Misused: `late_s` is less than 0.
         """
+        if late_s is not None and not late_s >= 0:
+            raise Misused(f"cleanup_expired(late_s={late_s}): it is 0 or more")
         return await self._sweep(late_s)
 
     async def expire_due(
@@ -550,8 +555,10 @@ class SessionManager(Creation[M]):
 
     async def _chores(self) -> None:
         """Use what has requests in flight, delete what is expired, let go of live objects of what others deleted."""
-        await self._requests.use_sessions(self._use)
-        await self._sweep()
+        try:
+            await self._requests.use_sessions(self._use)
+        finally:  # whatever is wrong with one of those, nothing else must live on for it
+            await self._sweep()
         for session_id in list(islice(self._home.locals, _LOCALS_LOOKED_AT)):
             if await self._store.get(session_id) is None:
                 self._home.locals.pop(session_id, None)

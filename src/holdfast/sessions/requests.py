@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ..model.clock import Clock
-from ..model.errors import Conflict, Misused, NotFound
+from ..model.errors import Conflict, Corrupt, Misused, NotFound
 from ..model.ids import new_session_id, redacted
 from ..model.session import Record
 from ..stores.contract import Entry, Journal, Kind, Store, append_to
@@ -51,7 +51,7 @@ class Requests:
         for session_id in [session_id for session_id, at in self._look_at.items() if at <= now]:
             try:
                 record = await use(session_id, now)
-            except NotFound:
+            except (NotFound, Corrupt):  # nobody can be answered there any more
                 self._forget(session_id)
             else:
                 self._look_at[session_id] = now + (record.timeout or _LOOK_S) / 3
