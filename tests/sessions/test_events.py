@@ -24,6 +24,7 @@ from holdfast import (
     SessionOwnerChanged,
     SessionStateChanged,
     SessionUpdated,
+    open_store,
 )
 from holdfast.model.clock import stopwatch_ns
 from holdfast.testing import ManualClock
@@ -101,6 +102,34 @@ async def test_who_deletes_what_is_expired_tells_that_it_expired(sessions: Sessi
     assert [type(event) for event in told] == [SessionExpired]
     metrics = await sessions.metrics()
     assert (metrics.expired, metrics.deleted) == (1, 0)
+
+
+async def test_an_end_is_told_before_the_next_beginning_under_the_same_id(clock: ManualClock) -> None:
+    """R-MGR-7: whoever takes the id as soon as it is free, and whatever else the sweep has to do."""
+    async with open_store("memory://") as store:
+        sessions: Sessions = SessionManager(store, clock=clock)
+        told: list[tuple[str, str]] = []
+        subscription = sessions.subscribe(lambda event: told.append((event.session.id, type(event).__name__)))
+        names = [f"s{at}" for at in range(1200)]
+        for name in names:
+            await sessions.create(id=name, timeout=1)
+        clock.advance(1)
+
+        async def again(name: str) -> None:
+            for _ in range(100_000):
+                if await store.get(name) is None:
+                    break
+                await asyncio.sleep(0)
+            await sessions.create(id=name)
+
+        await asyncio.gather(sessions.cleanup_expired(), *map(again, names[::100]))
+        await subscription.close()
+        for name in names[::100]:
+            assert [kind for each, kind in told if each == name] == [
+                "SessionCreated",
+                "SessionExpired",
+                "SessionCreated",
+            ]
 
 
 async def test_what_makes_room_for_another_is_told_as_evicted(url: str) -> None:

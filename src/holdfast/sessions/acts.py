@@ -27,7 +27,7 @@ M = TypeVar("M")
 TRIES_MAX: Final = 60
 SHARED_LATE_S: Final = 5.0
 CHANGE_S: Final = 30.0
-SWEEP_PAGE: Final = 1000
+SWEEP_PAGE: Final = 500
 _PAUSE_S_MAX: Final = 0.1
 
 Kind: TypeAlias = type[SessionEvent[M]]
@@ -194,6 +194,7 @@ class Acts(Generic[M]):
         count = 0
         while gone := await self._expire(now, SWEEP_PAGE):
             count += len(gone)
+            await asyncio.sleep(0)
         return count
 
     async def _evict(self, session_id: str) -> bool:

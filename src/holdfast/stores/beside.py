@@ -101,7 +101,7 @@ class BesideStore:
     async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
         gone = await self._here.expire(now, limit=limit)
         self._held.difference_update(record.id for record in gone)
-        return gone + await self._main.expire(now, limit=limit - len(gone)) if len(gone) < limit else gone
+        return gone or await self._main.expire(now, limit=limit)
 
     async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
         here, inner = _place(cursor)
