@@ -11,16 +11,47 @@ from typing import Any
 
 import pytest
 
+from holdfast.model.errors import VersionConflict
+from holdfast.model.session import Record
 from holdfast.stores.contract import Journal, append_to
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.sqlite_acts import Put
-from holdfast.stores.sqlite_file import connect, migrate, statement
-from holdfast.testing.records import entry_of, record_of
+from holdfast.stores.sqlite_file import SCHEMA, connect, migrate, statement
+from holdfast.testing.records import NOW, entry_of, record_of
 from tests import kit
 
 HERE = Path(__file__).parent
 START = (0, -1)
 LONG = 3000
+DELETE_OF_SCHEMA_2 = """
+    DELETE FROM sessions WHERE n IN (
+        SELECT stored.n
+        FROM (VALUES (?, ?, ?)) AS wanted CROSS JOIN sessions AS stored ON stored.id = wanted.column1
+        WHERE (wanted.column2 IS NULL OR stored.version = wanted.column2)
+            AND (wanted.column3 IS NULL OR stored.deadline <= wanted.column3)
+    )
+    RETURNING id
+"""
+PUT_OF_SCHEMA_2 = """
+    INSERT INTO sessions (id, version, term, last_accessed, timeout, expires_at, owner, state, body)
+    SELECT
+        column1,
+        CASE WHEN column2 = 1 OR EXISTS (SELECT 1 FROM sessions AS stored WHERE stored.id = column1) THEN column2 END,
+        column3, column4, column5, column6, column7, column8, column9
+    FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?))
+    WHERE true
+    ON CONFLICT (id) DO UPDATE SET
+        version = CASE
+            WHEN sessions.version = excluded.version - 1 AND sessions.term <= excluded.term THEN excluded.version
+        END,
+        term = excluded.term,
+        last_accessed = max(sessions.last_accessed, excluded.last_accessed),
+        timeout = excluded.timeout,
+        expires_at = excluded.expires_at,
+        owner = excluded.owner,
+        state = excluded.state,
+        body = excluded.body
+"""
 
 
 @pytest.fixture
@@ -50,14 +81,14 @@ def ask(path: Path, text: str) -> Any:
 def delete(connection: sqlite3.Connection, session_id: str) -> int:
     """Delete as a store does, and return how many rows that took."""
     before = connection.total_changes
-    gone = connection.execute(statement("delete", 1, 3), (session_id, None, None)).fetchall()
+    gone = connection.execute(statement("delete", 1, 4), (session_id, None, None, None)).fetchall()
     assert gone == [(session_id,)]
     return connection.total_changes - before
 
 
 def put(connection: sqlite3.Connection, *names: str) -> None:
     rows = [row for name in names for row in Put(record_of(name), durable=True).rows]
-    connection.execute(statement("put", len(rows), 9), [value for row in rows for value in row]).fetchall()
+    connection.execute(statement("put", len(rows), 10), [value for row in rows for value in row]).fetchall()
 
 
 async def test_a_delete_takes_as_long_whatever_the_length_of_the_journal(path: Path) -> None:
@@ -106,17 +137,37 @@ async def test_what_a_killed_process_left_is_deleted_by_the_next(path: Path) -> 
     assert ask(path, "SELECT count(*) FROM journal_left") == 0
 
 
+def put_in_schema_2(connection: sqlite3.Connection, record: Record) -> None:
+    """Write a record as a process of schema 2 does, whose rows do not say when the session was created."""
+    ((session_id, version, term, _, *rest),) = Put(record, durable=True).rows
+    connection.execute(PUT_OF_SCHEMA_2, (session_id, version, term, *rest))
+
+
+async def test_what_a_process_of_schema_2_wrote_is_written_by_a_later_one(path: Path, old: sqlite3.Connection) -> None:
+    """R-STO-2: it says from then on which session it is."""
+    async with SqliteStore.open(path) as store:
+        put_in_schema_2(old, record_of("u"))
+        put_in_schema_2(old, record_of("v"))
+        await store.put(record_of("u", version=2), expect=1)
+        with pytest.raises(VersionConflict):
+            await store.put(record_of("u", version=3, created_at=NOW + 1), expect=2)
+        put_in_schema_2(old, record_of("u", version=3))
+        assert await store.get("u") == record_of("u", version=3)
+        assert await store.delete("v", expect=record_of("v")) is True
+
+
 async def test_a_process_of_schema_2_goes_on_deleting_and_inserting(path: Path, old: sqlite3.Connection) -> None:
     """R-STO-3: an upgrade without downtime starts the new server beside the old one."""
     async with SqliteStore.open(path) as store:
         assert len(await store.read("s", "open", after=START)) == 41
-        delete(old, "t")
-        delete(old, "s")
-        put(old, "s", "u")
+        for name in ("t", "s"):
+            assert old.execute(DELETE_OF_SCHEMA_2, (name, None, None)).fetchall() == [(name,)]
+        for name in ("s", "u"):
+            put_in_schema_2(old, record_of(name))
         assert await store.get("u") == record_of("u")
         assert await store.read("s", "open", after=START) == []
         await kit.eventually_async(lambda: ask(path, "SELECT count(*) FROM journal") == 0)
-    assert ask(path, "PRAGMA user_version") == 3
+    assert ask(path, "PRAGMA user_version") == SCHEMA
 
 
 async def test_a_file_of_schema_2_is_then_what_a_new_one_is(path: Path, old: sqlite3.Connection) -> None:
@@ -135,6 +186,6 @@ def test_a_migration_from_schema_2_is_all_or_nothing(path: Path, old: sqlite3.Co
     before = list(old.iterdump())
     old.execute("BEGIN IMMEDIATE")
     migrate(old, 2)
-    assert old.execute("PRAGMA user_version").fetchone() == (3,)
+    assert old.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
     old.execute("ROLLBACK")
     assert (ask(path, "PRAGMA user_version"), list(old.iterdump())) == (2, before)

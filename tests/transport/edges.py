@@ -12,6 +12,7 @@ from typing import Any
 from holdfast.gateway.contract import Exit, Handshake, Hear, Upstreams
 from holdfast.model import HoldfastError, SystemClock, Unavailable
 from holdfast.model.jsonrpc import RequestId, parse
+from holdfast.model.session import Record
 from holdfast.sessions import SessionManager
 from holdfast.stores import Entry, MemoryStore
 from holdfast.stores.sqlite import SqliteStore
@@ -80,7 +81,7 @@ class FailingStore(MemoryStore):
         self._maybe_fail()
         return await super().read(session_id, stream, after=after, limit=limit)
 
-    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+    async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         self._maybe_fail()
         return await super().delete(session_id, expect=expect, durable=durable)
 

@@ -18,6 +18,7 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     Times are seconds since the epoch, durations seconds. `version` starts at 1 and grows by 1 with every write;
     `term` is the fencing number of the node that owns the session, 0 while nobody does.
     `metadata` is the encoded form (`codec.values`): whoever wants the values decodes a copy of their own.
+    A session that was deleted and created again under its id is another one: `created_at` tells them apart.
     """
 
     id: str
@@ -32,6 +33,10 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     state: State
     reason: str | None
     metadata: bytes
+
+    def is_version_of(self, other: Record) -> bool:
+        """Tell whether this is the same session in the same version, whatever accesses were told in between."""
+        return self.version == other.version and self.created_at == other.created_at
 
     @property
     def expires_at(self) -> float:

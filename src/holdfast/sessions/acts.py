@@ -203,7 +203,7 @@ class Acts(Generic[M]):
             assert self._room is not None
             self._room.gone(session_id)
             return True
-        if not await self._store.delete(session_id, expect=record.version):
+        if not await self._store.delete(session_id, expect=record):
             return False
         self._meter.evicted += 1
         self._removed(record, SessionEvicted)

@@ -56,7 +56,7 @@ class Creation(Acts[M]):
             return True
         if not rules.is_expired(record, wanted.created_at, self._late_s):
             return False
-        if not await self._store.delete(record.id, expect=record.version):
+        if not await self._store.delete(record.id, expect=record):
             return False
         self._meter.expired += 1
         self._removed(record, SessionExpired)

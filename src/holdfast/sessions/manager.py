@@ -411,7 +411,7 @@ class SessionManager(Creation[M]):
                 raise moved(record, term)
             was_there = not rules.is_expired(record, self._now())
             # A delete among many writes must come to an end; then its event may tell of an earlier version.
-            expect = record.version if left or term is not None else None
+            expect = record if left or term is not None else None
             if await self._store.delete(session_id, expect=expect, durable=sync):
                 if was_there:
                     self._meter.deleted += 1

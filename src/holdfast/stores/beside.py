@@ -78,7 +78,7 @@ class BesideStore:
         finally:
             self._putting -= Counter((record.id,))  # which leaves out what has become 0
 
-    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+    async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         deleted = await self._of(session_id).delete(session_id, expect=expect, durable=durable)
         if deleted:
             self._held.discard(session_id)

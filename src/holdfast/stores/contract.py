@@ -57,26 +57,30 @@ class IdPage(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Keeps records under their ids, with compare-and-set on the version."""
+    """Keeps records under their ids, with compare-and-set on the version.
+
+    Versions begin at 1 with each session, so a writer who read a session that was deleted and created again since might
+    find the version it expects. Only a record with the same `created_at` is the session that it read.
+    """
 
     async def get(self, session_id: str) -> Record | None:
         """Return the record with all accesses told to this store so far, or None."""
         ...
 
     async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
-        """Write `record` if its stored version is still `expect` (0: there is none yet).
+        """Write `record` if the same session is stored and its version is still `expect` (0: none is stored yet).
 
         With `durable` the write outlives a power failure once this returns; without, it outlives the process only.
         The stored `last_accessed` never falls: a later access told to `touch` stays.
 
         Raises:
-            VersionConflict: Someone wrote in between, or it is gone. Nothing was written.
+            VersionConflict: Someone wrote in between, or it is gone, or another has its id. Nothing was written.
             Moved: The stored term is higher than the record's. Nothing was written.
         """
         ...
 
-    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
-        """Delete the record, and all that belongs to it, if its version is `expect` (None: whatever it is).
+    async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
+        """Delete the record, and all that belongs to it, if session and version are those of `expect` (None: any).
 
         Returns whether it was deleted. With `expect` given, an access told since does not save the record.
         """

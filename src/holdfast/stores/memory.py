@@ -72,6 +72,8 @@ class MemoryStore:
             raise VersionConflict(
                 f"session {redacted(record.id)} has version {stored.version}; version {expect} was expected"
             )
+        if stored.created_at != record.created_at:
+            raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
         kept.record = record
         kept.used_at = max(kept.used_at, record.last_accessed)
         if record.state != "active":
@@ -86,9 +88,9 @@ class MemoryStore:
     async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
         self.put_now(record, expect)
 
-    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+    async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         kept = self._kept.get(session_id)
-        if kept is None or (expect is not None and kept.record.version != expect):
+        if kept is None or (expect is not None and not kept.record.is_version_of(expect)):
             return False
         self._remove(kept)
         return True

@@ -105,7 +105,7 @@ class OrderedStore:
         put = acts.Put(record, self._numbers)
         await self._write(Write(put, durable=durable, size_bytes=put.size_bytes))
 
-    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+    async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         id_bytes = keys.id_key(session_id)
         if id_bytes is None:
             return False
@@ -138,8 +138,7 @@ class OrderedStore:
             found = await self._due(now, limit)
         due = [record for record in found if self._accesses.merged(record).deadline <= now]
         deletes = [
-            Write(partial(acts.delete, id_bytes=record.id.encode(), expect=record.version, due_at=now))
-            for record in due
+            Write(partial(acts.delete, id_bytes=record.id.encode(), expect=record, due_at=now)) for record in due
         ]
         for start in range(0, len(deletes), _DELETED_AT_ONCE):
             await self._writer.submit(*deletes[start : start + _DELETED_AT_ONCE])

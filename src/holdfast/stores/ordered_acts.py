@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ..codec.envelope import seal
+from ..codec.envelope import open_, seal
 from ..model.errors import Corrupt, Moved, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
@@ -89,6 +89,8 @@ class Put:
             raise VersionConflict(
                 f"session {redacted(record.id)} has version {old.version}; version {record.version - 1} was expected"
             )
+        if open_(stored[1], record.id).created_at != record.created_at:
+            raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
         head = Head.of(record, old.number, old.last_accessed)
         if head.last_accessed != record.last_accessed:
             record = msgspec.structs.replace(record, last_accessed=head.last_accessed)
@@ -125,8 +127,8 @@ def touch(view: View, accesses: Iterable[tuple[str, float]]) -> None:
             write(view, id_bytes, stored[0], stored[0]._replace(last_accessed=at), stored[1])
 
 
-def delete(view: View, id_bytes: bytes, *, expect: int | None, due_at: float | None) -> bool:
-    """Delete a session if its version is `expect` (None: any) and it is due at `due_at` (None: whenever).
+def delete(view: View, id_bytes: bytes, *, expect: Record | None, due_at: float | None) -> bool:
+    """Delete a session if it is the version `expect` of it (None: any) and due at `due_at` (None: whenever).
 
     What is damaged can be deleted when nothing is asked of it. Its journal is gone at once, and cleared away later.
     """
@@ -139,8 +141,10 @@ def delete(view: View, id_bytes: bytes, *, expect: int | None, due_at: float | N
         return True
     if stored is None:
         return False
-    head = stored[0]
-    if (expect is not None and head.version != expect) or (due_at is not None and head.deadline > due_at):
+    head, sealed = stored
+    if due_at is not None and head.deadline > due_at:
+        return False
+    if expect is not None and not (head.version == expect.version and open_(sealed, expect.id).is_version_of(expect)):
         return False
     view.put_session(id_bytes, None)
     if head.deadline != inf:

@@ -119,7 +119,7 @@ class SqliteStore:
             raise Misused(f"a record put with expect={expect} has version {expect + 1}, not {record.version}")
         await self._write(Put(record, durable=durable))
 
-    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+    async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         if not _is_text(session_id):
             return False
         deleted: bool = await self._write(Delete(session_id, expect=expect, due_at=None, durable=durable))
@@ -148,7 +148,7 @@ class SqliteStore:
             await self._write_accesses()
             found = await self._due(now, limit)
         due = [record for record in found if self._accesses.merged(record).deadline <= now]
-        acts = [Delete(record.id, expect=record.version, due_at=now, durable=False) for record in due]
+        acts = [Delete(record.id, expect=record, due_at=now, durable=False) for record in due]
         gone: list[Record] = []
         for start in range(0, len(acts), ROWS_MAX):
             await self._writer.submit(*acts[start : start + ROWS_MAX])

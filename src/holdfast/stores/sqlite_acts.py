@@ -38,6 +38,7 @@ class Put(Write):
             record.id,
             record.version,
             record.term,
+            record.created_at,
             record.last_accessed,
             timeout,
             record.expires_at,
@@ -54,8 +55,9 @@ class Delete(Write):
 
     __slots__ = ()
 
-    def __init__(self, session_id: str, *, expect: int | None, due_at: float | None, durable: bool) -> None:
-        super().__init__(session_id, [(session_id, expect, due_at)], durable=durable)
+    def __init__(self, session_id: str, *, expect: Record | None, due_at: float | None, durable: bool) -> None:
+        expected = (None, None) if expect is None else (expect.version, expect.created_at)
+        super().__init__(session_id, [(session_id, *expected, due_at)], durable=durable)
 
 
 class Touch(Write):

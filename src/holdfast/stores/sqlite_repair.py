@@ -192,8 +192,8 @@ def _sessions(source: sqlite3.Connection, target: sqlite3.Connection, progress: 
     numbers: set[int] = set()
     ids: set[str] = set()
     damaged: set[str] = set()
-    columns = "n, id, version, term, last_accessed, timeout, expires_at, owner, state, body"
-    text = f"INSERT INTO sessions ({columns}) VALUES ({', '.join('?' * 10)}) ON CONFLICT DO NOTHING"
+    columns = "n, id, version, term, created_at, last_accessed, timeout, expires_at, owner, state, body"
+    text = f"INSERT INTO sessions ({columns}) VALUES ({', '.join('?' * 11)}) ON CONFLICT DO NOTHING"
     salvage = Salvage(source, "sessions", RECORD)
     progress("saving sessions", 0, 0)
     target.execute("BEGIN")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from ..model.errors import HoldfastError, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
+from ..model.session import Record
 from .sqlite_acts import Append, Delete, Put, Run, Touch, Write, grouped
 from .sqlite_address import Durability
 from .sqlite_faults import translated
@@ -25,6 +26,14 @@ _LEVELS: Final[dict[Durability, tuple[str, str]]] = {
     "off": ("OFF", "OFF"),
 }
 _PAGE_BYTES: Final = 4096
+
+
+class Stored(NamedTuple):
+    """What decides whether a session may be written; `created_at` None: an earlier schema wrote it."""
+
+    version: int
+    term: int
+    created_at: float | None
 
 
 class Writer:
@@ -88,10 +97,10 @@ class Writer:
                 if rows:
                     self._execute(name, rows)
 
-    def _look(self, session_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    def _look(self, session_ids: Iterable[str]) -> dict[str, Stored]:
         wanted = msgspec.json.encode(list(session_ids)).decode()
         (found,) = self._connection.execute(statement("look"), (wanted,)).fetchone()
-        return {session_id: (version, term) for session_id, version, term in msgspec.json.decode(found)}
+        return {session_id: Stored(*stored) for session_id, *stored in msgspec.json.decode(found)}
 
     def _execute(self, name: str, rows: list[tuple[Any, ...]]) -> list[Any]:
         text = statement(name, len(rows), len(rows[0]))
@@ -103,23 +112,27 @@ class Writer:
             self._synchronous = level
 
 
-def _refusal(act: Write, stored: tuple[int, int] | None) -> HoldfastError | None:
-    """Return why the act may not be written, given the stored version and term."""
+def _refusal(act: Write, stored: Stored | None) -> HoldfastError | None:
+    """Return why the act may not be written, given what is stored."""
     shown = redacted(act.session_id)
-    if isinstance(act, Append):
-        if stored is None:
-            return NotFound(f"session {shown} is not there")
-        return (
-            Moved(f"session {shown} has term {stored[1]}; the entries came from {act.term}")
-            if (stored[1] > act.term)
-            else None
-        )
     if isinstance(act, Put):
-        expected = act.record.version - 1
-        if stored is None:
-            return VersionConflict(f"session {shown} is gone; version {expected} was expected") if expected else None
-        if stored[1] > act.record.term:
-            return Moved(f"session {shown} has term {stored[1]}; the write came from {act.record.term}")
-        if stored[0] != expected:
-            return VersionConflict(f"session {shown} has version {stored[0]}; version {expected} was expected")
+        return _put_refusal(act.record, stored, shown)
+    assert isinstance(act, Append)
+    if stored is None:
+        return NotFound(f"session {shown} is not there")
+    if stored.term > act.term:
+        return Moved(f"session {shown} has term {stored.term}; the entries came from {act.term}")
+    return None
+
+
+def _put_refusal(record: Record, stored: Stored | None, shown: str) -> HoldfastError | None:
+    expected = record.version - 1
+    if stored is None:
+        return VersionConflict(f"session {shown} is gone; version {expected} was expected") if expected else None
+    if stored.term > record.term:
+        return Moved(f"session {shown} has term {stored.term}; the write came from {record.term}")
+    if stored.version != expected:
+        return VersionConflict(f"session {shown} has version {stored.version}; version {expected} was expected")
+    if stored.created_at not in (None, record.created_at):
+        return VersionConflict(f"session {shown} is another one, created later under the same id")
     return None

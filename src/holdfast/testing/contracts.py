@@ -112,14 +112,31 @@ class StoreContract:
     async def test_delete_of_another_version_deletes_nothing(self, store: Store) -> None:
         """R-STO-1."""
         await store.put(record_of("s"), expect=0)
-        assert await store.delete("s", expect=2) is False
+        assert await store.delete("s", expect=record_of("s", version=2)) is False
         assert await store.get("s") is not None
-        assert await store.delete("s", expect=1) is True
+        assert await store.delete("s", expect=record_of("s", last_accessed=NOW + 1)) is True
+
+    async def test_a_session_created_again_under_its_id_is_another_one(self, store: Store) -> None:
+        """R-STO-2: its version is what a writer expects who read the one before."""
+        before, after = record_of("s", created_at=NOW), record_of("s", created_at=NOW + 1, owner="after")
+        await store.put(before, expect=0)
+        await store.delete("s", expect=before)
+        await store.put(after, expect=0)
+        with pytest.raises(VersionConflict):
+            await store.put(record_of("s", created_at=NOW, version=2), expect=1)
+        assert await store.delete("s", expect=before) is False
+        assert await store.get("s") == after
+        await store.put(record_of("s", created_at=NOW + 1, version=2), expect=1)
+        assert await store.delete("s", expect=record_of("s", created_at=NOW + 1, version=2)) is True
 
     async def test_acts_on_one_session_keep_their_order(self, store: Store) -> None:
         """R-STO-2."""
         puts = [store.put(record_of("s", version=at), expect=at - 1) for at in range(1, 6)]
-        await asyncio.gather(*puts, store.delete("s", expect=5), store.put(record_of("s", owner="again"), expect=0))
+        await asyncio.gather(
+            *puts,
+            store.delete("s", expect=record_of("s", version=5)),
+            store.put(record_of("s", owner="again"), expect=0),
+        )
         again = await _present(store, "s")
         assert (again.version, again.owner) == (1, "again")
 

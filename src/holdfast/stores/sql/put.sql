@@ -1,18 +1,23 @@
--- Rows: id, version, term, last_accessed, timeout, expires_at, owner, state, body.
--- A row whose stored version is not the one before, or whose stored term is higher, makes its version NULL: NOT NULL
--- refuses the whole statement, nothing is written, and the writer looks row by row (look.sql).
-INSERT INTO sessions (id, version, term, last_accessed, timeout, expires_at, owner, state, body)
+-- Rows: id, version, term, created_at, last_accessed, timeout, expires_at, owner, state, body.
+-- A row whose stored version is not the one before, or of another session that had the id, or whose stored term is higher,
+-- makes its version NULL: NOT NULL refuses the whole statement, nothing is written, and the writer looks row by row
+-- (look.sql).
+INSERT INTO sessions (id, version, term, created_at, last_accessed, timeout, expires_at, owner, state, body)
 SELECT
     column1,
     CASE WHEN column2 = 1 OR EXISTS (SELECT 1 FROM sessions AS stored WHERE stored.id = column1) THEN column2 END,
-    column3, column4, column5, column6, column7, column8, column9
+    column3, column4, column5, column6, column7, column8, column9, column10
 FROM (VALUES /*rows*/)
 WHERE true
 ON CONFLICT (id) DO UPDATE SET
     version = CASE
-        WHEN sessions.version = excluded.version - 1 AND sessions.term <= excluded.term THEN excluded.version
+        WHEN sessions.version = excluded.version - 1
+            AND sessions.term <= excluded.term
+            AND (sessions.created_at IS NULL OR sessions.created_at = excluded.created_at)
+        THEN excluded.version
     END,
     term = excluded.term,
+    created_at = excluded.created_at,
     last_accessed = max(sessions.last_accessed, excluded.last_accessed),
     timeout = excluded.timeout,
     expires_at = excluded.expires_at,
