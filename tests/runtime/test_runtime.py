@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from functools import partial
+from typing import Any
 
 import pytest
 
-from holdfast.runtime import Periodic, shielded, spawn
+from holdfast.runtime import Periodic, shielded, spawn, uncancelled
 
 
 async def test_a_spawned_task_survives_garbage_collection_and_returns_its_result() -> None:
@@ -86,7 +88,8 @@ async def test_a_stopped_periodic_can_be_started_again() -> None:
     await periodic.stop()
 
 
-async def test_shielded_cleanup_ends_before_a_repeated_cancellation_is_raised() -> None:
+@pytest.mark.parametrize("way", [partial(shielded, within_s=60), partial(uncancelled, name="cleanup")])
+async def test_shielded_cleanup_ends_before_a_repeated_cancellation_is_raised(way: Any) -> None:
     gate = asyncio.Event()
     ended = False
 
@@ -96,7 +99,7 @@ async def test_shielded_cleanup_ends_before_a_repeated_cancellation_is_raised() 
         ended = True
 
     async def act() -> None:
-        await shielded(cleanup(), within_s=60)
+        await way(cleanup())
 
     task = spawn(act(), name="act")
     for _ in range(3):
@@ -110,17 +113,35 @@ async def test_shielded_cleanup_ends_before_a_repeated_cancellation_is_raised() 
     assert ended
 
 
-async def test_shielded_returns_the_result_and_raises_the_error() -> None:
+@pytest.mark.parametrize("way", [partial(shielded, within_s=60), partial(uncancelled, name="answer")])
+async def test_shielded_returns_the_result_and_raises_the_error(way: Any) -> None:
     async def answer(fail: bool) -> int:
         if fail:
             raise KeyError("no")
         return 42
 
-    assert await shielded(answer(False), within_s=60) == 42
+    assert await way(answer(False)) == 42
     with pytest.raises(KeyError):
-        await shielded(answer(True), within_s=60)
+        await way(answer(True))
 
 
 async def test_shielded_cleanup_is_bounded() -> None:
     with pytest.raises(TimeoutError, match="did not end within"):
         await shielded(asyncio.Event().wait(), within_s=0.001)
+
+
+async def test_what_nobody_waits_for_any_more_fails_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    gate = asyncio.Event()
+
+    async def fail() -> None:
+        await gate.wait()
+        raise KeyError("no")
+
+    task = spawn(uncancelled(fail(), name="write it"), name="act")
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert "write it failed" in caplog.text

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast import Conflict, Draft, Misused, NotFound, Refused, Session, SessionManager, open_store
+from holdfast.stores.sqlite_file import connect
 from holdfast.testing import ManualClock
 from tests.kit import eventually_async
 
@@ -147,6 +149,30 @@ async def test_live_objects_of_what_others_deleted_are_let_go(url: str, clock: M
             await store.delete(f"s{at}")
         await eventually_async(lambda: len(sessions._home.locals) == 110)
         assert (await sessions.peek("s109")).local == {"at": 109}
+
+
+async def test_live_objects_are_nothing_to_whoever_gets_the_id_later(sessions: Sessions, clock: ManualClock) -> None:
+    """R-MGR-12: though another manager deleted the session, and its owner puts in some more."""
+    before = await sessions.create(id="s")
+    before.local["task"] = object()
+    others: Sessions = SessionManager(sessions._store, clock=clock)
+    await others.delete("s")
+    clock.advance(1)
+    await others.create(id="s")
+    before.local["more"] = object()
+    assert (await sessions.get("s")).local == {}
+
+
+async def test_live_objects_are_let_go_behind_a_session_that_cannot_be_read(tmp_path: Path) -> None:
+    """R-MGR-12: what is damaged keeps its own, for somebody may repair it."""
+    path = tmp_path / "sessions.db"
+    async with open_store(f"sqlite:///{path}") as store, SessionManager[Metadata](store) as sessions:
+        for name in ("damaged", "gone", "there"):
+            (await sessions.create(id=name)).local["at"] = name
+        with closing(connect(path)) as connection:
+            connection.execute("UPDATE sessions SET body = x'00' WHERE id = 'damaged'")
+        await store.delete("gone")
+        await eventually_async(lambda: {key[0] for key in sessions._home.locals} == {"damaged", "there"})
 
 
 # -- an update that takes its time

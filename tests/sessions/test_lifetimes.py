@@ -64,7 +64,7 @@ async def test_an_access_shortly_before_the_end_is_written_by_then(url: str, clo
     await sessions.get("t")
     clock.advance(199)
     await sessions.touch("t")
-    assert told == [("s", 30.0), ("t", 2.0), ("t", 1.0)]
+    assert told == [("s", 3.0), ("t", 2.0), ("t", 1.0)]
 
 
 async def test_metrics_count_what_was_done(sessions: Sessions, clock: ManualClock) -> None:

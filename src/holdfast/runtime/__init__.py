@@ -1,7 +1,7 @@
-"""The one owner of new tasks and endless loops: `spawn`, `Periodic` and `shielded`. asyncio only."""
+"""The one owner of new tasks and endless loops: `spawn`, `Periodic`, `shielded` and `uncancelled`. asyncio only."""
 
 from .periodic import Periodic
-from .shield import shielded
+from .shield import shielded, uncancelled
 from .supervise import spawn
 
-__all__ = ["Periodic", "shielded", "spawn"]
+__all__ = ["Periodic", "shielded", "spawn", "uncancelled"]

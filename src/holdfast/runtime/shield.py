@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from .supervise import spawn
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 async def shielded(coro: Coroutine[Any, Any, T], *, within_s: float, name: str = "cleanup") -> T:
@@ -35,3 +39,36 @@ async def shielded(coro: Coroutine[Any, Any, T], *, within_s: float, name: str =
     if cancelled is not None:
         raise cancelled
     return task.result()
+
+
+async def uncancelled(coro: Coroutine[Any, Any, T], *, name: str) -> T:
+    """Run `coro`, which must have bounds of its own, to its end whatever is cancelled meanwhile; return its result.
+
+    A cancellation that arrives is raised once the end is reached; what `coro` raised is logged then. A third of what
+    `shielded` costs, for what happens often.
+    """
+    ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    task = spawn(_settling(coro, ended, name), name=name)
+    try:
+        return await ended
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        raise
+
+
+async def _settling(coro: Coroutine[Any, Any, T], ended: asyncio.Future[T], name: str) -> None:
+    try:
+        result = await coro
+    except asyncio.CancelledError:  # the loop ends, for nobody else can reach it
+        ended.cancel()
+        raise
+    except Exception as error:  # it belongs to whoever waits
+        if not ended.done():
+            ended.set_exception(error)
+        else:
+            _log.error("%s failed, and whoever wanted it was cancelled", name, exc_info=error)
+    else:
+        if not ended.done():
+            ended.set_result(result)

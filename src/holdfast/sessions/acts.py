@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from ..model.clock import Clock
 from ..model.errors import Conflict, Misused, Moved, NotFound, Refused, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
+from ..runtime import uncancelled
 from ..stores.contract import Journal, Resident, Store
 from . import rules
-from .events import SessionEvent, SessionEvicted, SessionExpired, SessionUpdated
+from .events import SessionDeleted, SessionEvent, SessionEvicted, SessionExpired, SessionUpdated
 from .locks import SessionLocks
 from .metrics import Meter
 from .requests import Requests
@@ -23,6 +24,7 @@ from .session import Changes, Draft, Home, Session
 from .subscriptions import Subscriptions
 
 M = TypeVar("M")
+T = TypeVar("T")
 
 TRIES_MAX: Final = 60
 SHARED_LATE_S: Final = 5.0
@@ -49,7 +51,6 @@ class Acts(Generic[M]):
         self._clock = clock
         self._now = clock.now
         self._default_timeout_s = default_timeout_s
-        self._default_delay_s = rules.touch_delay_s(default_timeout_s)
         self._locks = SessionLocks()
         self._meter = Meter()
         self._subscriptions = Subscriptions()
@@ -72,10 +73,8 @@ class Acts(Generic[M]):
             raise self._missed(session_id)
         if self._room is not None:
             self._room.used(session_id)
-        timeout = record.timeout
-        delay_s = self._default_delay_s if timeout == self._default_timeout_s else rules.touch_delay_s(timeout)
         # Others delete a session a little after the deadline that is written: by then this access must be.
-        await self._store.touch(session_id, now, within_s=min(delay_s, left_s))
+        await self._store.touch(session_id, now, within_s=min(rules.touch_delay_s(record.timeout), left_s))
         return record
 
     async def _write(
@@ -120,15 +119,24 @@ class Acts(Generic[M]):
                         continue
                 changed = rules.next_version(record, now if late_s is None else record.last_accessed, changes)
                 try:
-                    await self._store.put(changed, expect=record.version, durable=sync)
+                    return await self._whole(self._put_changed(changed, kind, now, sync))
                 except VersionConflict:
                     await asyncio.sleep(random.uniform(0, min(_PAUSE_S_MAX, 0.001 * 2**attempt)))
-                    continue
-                self._meter.updated += 1
-                return self._written(changed, now, kind)
             raise Conflict(f"session {redacted(session_id)} was written by others {TRIES_MAX} times; try again later")
         finally:
             self._locks.release(session_id)
+
+    async def _put_changed(self, changed: Record, kind: Kind[M], now: float, sync: bool) -> Session[M]:
+        await self._store.put(changed, expect=changed.version - 1, durable=sync)
+        self._meter.updated += 1
+        return self._written(changed, now, kind)
+
+    async def _whole(self, act: Coroutine[Any, Any, T]) -> T:
+        """Have an act of the store, and the telling of it, done to the end whoever is cancelled.
+
+        A store may have taken a write whose caller hears no more of it. In a `Resident` one nothing can come between.
+        """
+        return await (act if self._resident is not None else uncancelled(act, name="write a session"))
 
     def _update_now(
         self, resident: Resident, session_id: str, fn: Change[M], begun: list[Awaitable[Changes]]
@@ -174,16 +182,25 @@ class Acts(Generic[M]):
         return Session(record, self._home)
 
     def _removed(self, record: Record, kind: Kind[M]) -> None:
-        """Let go of a session that the store has no more, and tell of it; the event still has its live objects."""
+        """Count a session that the store has no more, let go of it and tell; the event still has its live objects."""
+        if kind is SessionDeleted:
+            self._meter.deleted += 1
+        elif kind is SessionExpired:
+            self._meter.expired += 1
+        else:
+            self._meter.evicted += 1
         if self._room is not None:
             self._room.gone(record.id)
-        home = self._home.without(record.id) if record.id in self._home.locals else self._home
+        home = self._home.without(record)
         if self._subscriptions.all:
             self._subscriptions.publish(kind(Session(record, home), self._now()))
 
     async def _expire(self, now: float, limit: int) -> list[Record]:
+        """Delete what is due at `now`, to the end whoever is cancelled; tell of it, and return it."""
+        return await uncancelled(self._expire_and_tell(now, limit), name="delete expired sessions")
+
+    async def _expire_and_tell(self, now: float, limit: int) -> list[Record]:
         gone = await self._store.expire(now, limit=limit)
-        self._meter.expired += len(gone)
         for record in gone:
             self._removed(record, SessionExpired)
         return gone
@@ -203,11 +220,15 @@ class Acts(Generic[M]):
             assert self._room is not None
             self._room.gone(session_id)
             return True
-        if not await self._store.delete(session_id, expect=record):
-            return False
-        self._meter.evicted += 1
-        self._removed(record, SessionEvicted)
-        return True
+        return await self._whole(self._delete(record, SessionEvicted))
+
+    async def _delete(self, record: Record, kind: Kind[M], *, sync: bool = True, whatever: bool = False) -> bool:
+        """Delete the record that was read (`whatever`: or what came after it), and tell; return whether this did."""
+        expect = None if whatever else record
+        deleted = await self._store.delete(record.id, expect=expect, durable=sync)
+        if deleted:
+            self._removed(record, kind)
+        return deleted
 
     def _missed(self, session_id: object) -> NotFound:
         """Count a session that was asked for and is not there; return the error that says so."""

@@ -10,7 +10,8 @@ from ..model.session import Record
 from ..stores import BesideStore
 from . import rules
 from .acts import Acts
-from .events import SessionExpired
+from .events import SessionCreated, SessionExpired
+from .session import Session
 
 M = TypeVar("M")
 
@@ -18,19 +19,35 @@ M = TypeVar("M")
 class Creation(Acts[M]):
     """Puts new records."""
 
-    async def _put(self, record: Record, *, durable: bool) -> None:
-        """Store a new record; when it is not `durable` it stays in this process's memory.
+    async def _created(self, record: Record, *, durable: bool) -> Session[M]:
+        """Store a new record and tell of it; when it is not `durable` it stays in this process's memory.
 
         Raises:
             Conflict: The id is taken. Nothing was changed.
             Refused: There is no room for it.
         """
+        resident = self._resident
         if self._room is not None:
-            await self._put_admitted(record, durable)
-        elif self._resident is None or not durable or self._resident.get_now(record.id) is not None:
+            await self._room.admit(self._store, record.owner, record.created_at)
+        elif resident is not None and durable and resident.get_now(record.id) is None:
+            resident.put_now(record, 0)
+            return self._came(record)
+        return await self._whole(self._put_and_tell(record, durable))
+
+    async def _put_and_tell(self, record: Record, durable: bool) -> Session[M]:
+        try:
             await self._put_new(record, durable)
-        else:
-            self._resident.put_now(record, 0)
+        except BaseException:
+            if self._room is not None:
+                self._room.left_out(record.owner)
+            raise
+        if self._room is not None:
+            self._room.came(record.id, record.owner)
+        return self._came(record)
+
+    def _came(self, record: Record) -> Session[M]:
+        self._meter.created += 1
+        return self._written(record, record.created_at, SessionCreated)
 
     async def _put_new(self, record: Record, durable: bool) -> None:
         if not durable and not isinstance(self._store, BesideStore):
@@ -56,19 +73,4 @@ class Creation(Acts[M]):
             return True
         if not rules.is_expired(record, wanted.created_at, self._late_s):
             return False
-        if not await self._store.delete(record.id, expect=record):
-            return False
-        self._meter.expired += 1
-        self._removed(record, SessionExpired)
-        return True
-
-    async def _put_admitted(self, record: Record, durable: bool) -> None:
-        room = self._room
-        assert room is not None
-        await room.admit(self._store, record.owner, record.created_at)
-        try:
-            await self._put_new(record, durable)
-        except BaseException:
-            room.left_out(record.owner)
-            raise
-        room.came(record.id, record.owner)
+        return await self._delete(record, SessionExpired)

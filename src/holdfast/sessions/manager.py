@@ -22,10 +22,9 @@ from ..runtime import Periodic, shielded
 from ..stores import open_store
 from ..stores.contract import Described, IdPage, Journal, Listing, Query, Store, StoreInfo
 from . import rules
-from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, moved, not_found
+from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, Kind, moved, not_found
 from .creation import Creation
 from .events import (
-    SessionCreated,
     SessionDeleted,
     SessionExpired,
     SessionOwnerChanged,
@@ -186,9 +185,7 @@ class SessionManager(Creation[M]):
             None,
             self._home.encode(self._home.empty() if metadata is None else metadata),
         )
-        await self._put(record, durable=durable)
-        self._meter.created += 1
-        session = self._written(record, now, SessionCreated)
+        session = await self._created(record, durable=durable)
         if began:
             self._meter.took("create", began)
         return session
@@ -410,14 +407,10 @@ class SessionManager(Creation[M]):
             if term is not None and record.term > term:
                 raise moved(record, term)
             was_there = not rules.is_expired(record, self._now())
+            kind: Kind[M] = SessionDeleted if was_there else SessionExpired
             # A delete among many writes must come to an end; then its event may tell of an earlier version.
-            expect = record if left or term is not None else None
-            if await self._store.delete(session_id, expect=expect, durable=sync):
-                if was_there:
-                    self._meter.deleted += 1
-                else:
-                    self._meter.expired += 1
-                self._removed(record, SessionDeleted if was_there else SessionExpired)
+            whatever = not left and term is None
+            if await self._whole(self._delete(record, kind, sync=sync, whatever=whatever)):
                 if began:
                     self._meter.took("delete", began)
                 return was_there
@@ -559,8 +552,13 @@ class SessionManager(Creation[M]):
             await self._requests.use_sessions(self._use)
         finally:  # whatever is wrong with one of those, nothing else must live on for it
             await self._sweep()
-        for session_id in list(islice(self._home.locals, _LOCALS_LOOKED_AT)):
-            if await self._store.get(session_id) is None:
-                self._home.locals.pop(session_id, None)
-            elif session_id in self._home.locals:
-                self._home.locals[session_id] = self._home.locals.pop(session_id)  # to the end: others are next
+        for key in list(islice(self._home.locals, _LOCALS_LOOKED_AT)):
+            session_id, created_at = key
+            try:
+                record = await self._store.get(session_id)
+                is_there = record is not None and record.created_at == created_at
+            except Corrupt:
+                is_there = True  # somebody may repair it
+            local = self._home.locals.pop(key, None)
+            if is_there and local is not None:
+                self._home.locals[key] = local  # at the end: others are next

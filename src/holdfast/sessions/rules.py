@@ -55,9 +55,12 @@ def left_s(record: Record, now: float, late_s: float = 0.0) -> float:
 
 
 def touch_delay_s(timeout_s: float | None) -> float:
-    """Return how long an access may wait to be written: 1 % of the timeout, at least 1 s, at most 30 s."""
-    if timeout_s is None or timeout_s >= 3000.0:
-        return 30.0
+    """Return how long an access may wait to be written: 1 % of the timeout, at least 1 s, at most 3 s.
+
+    Invariant: with a round of a store's own chores it is no more than others wait before they delete what is expired.
+    """
+    if timeout_s is None or timeout_s >= 300.0:
+        return 3.0
     return timeout_s / 100 if timeout_s > 100.0 else 1.0
 
 

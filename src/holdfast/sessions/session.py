@@ -31,7 +31,8 @@ class Home(Generic[M]):
         self._type: Any = metadata_type or dict
         self.encode = encode
         self.decode = decode
-        self.locals: dict[str, dict[str, Any]] = {}
+        self.locals: dict[tuple[str, float], dict[str, Any]] = {}
+        """The live objects of sessions by id and `created_at`: who gets an id later gets nothing of them."""
 
     def empty(self) -> M:
         """Return the metadata of a session that is given none.
@@ -44,17 +45,24 @@ class Home(Generic[M]):
         except TypeError as error:
             raise Misused(f"{self._type.__name__} is not made of nothing ({error}); pass the metadata") from error
 
-    def local_of(self, session_id: str) -> dict[str, Any]:
-        """Return the live objects of a session, which are there until `forget`."""
-        found = self.locals.get(session_id)
+    def local_of(self, record: Record) -> dict[str, Any]:
+        """Return the live objects of a session, which are there until it is gone."""
+        key = (record.id, record.created_at)
+        found = self.locals.get(key)
         if found is None:
-            found = self.locals[session_id] = {}
+            found = self.locals[key] = {}
         return found
 
-    def without(self, session_id: str) -> Home[M]:
-        """Let go of the live objects of a session that is gone; return a home that has nothing else."""
+    def without(self, record: Record) -> Home[M]:
+        """Let go of the live objects of a session that is gone; return a home that has nothing else, if there are any.
+
+        Without any this one is returned.
+        """
+        key = (record.id, record.created_at)
+        if key not in self.locals:
+            return self
         other = Home[M](self._type, self.encode, self.decode)
-        other.locals[session_id] = self.locals.pop(session_id)
+        other.locals[key] = self.locals.pop(key)
         return other
 
 
@@ -151,7 +159,7 @@ class Session(Generic[M]):
 
     @property
     def local(self) -> dict[str, Any]:
-        return self._home.local_of(self._record.id)
+        return self._home.local_of(self._record)
 
     def __repr__(self) -> str:
         return f"<Session {redacted(self._record.id)} version {self._record.version}, {self._record.state}>"
