@@ -76,8 +76,8 @@ def test_an_event_id_of_another_session_is_refused(text: str) -> None:
     ("used_at", "told_at", "timeout", "now", "told"),
     [
         (100.0, 100.0, 3600.0, 5000.0, False),
-        (129.0, 100.0, 3600.0, 129.0, False),
-        (130.0, 100.0, 3600.0, 130.0, True),
+        (126.0, 100.0, 3600.0, 126.0, False),
+        (127.0, 100.0, 3600.0, 127.0, True),
         (100.5, 100.0, 1.0, 100.6, True),
         (100.5, 100.0, None, 9999.0, False),
     ],

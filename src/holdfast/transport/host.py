@@ -22,7 +22,7 @@ from ..sessions.rules import touch_delay_s
 from ..stores.contract import Journal, JournalBounds
 from .live import LiveSession
 from .places import Places
-from .rules import use_must_be_told
+from .rules import use_must_be_told, use_window_s
 from .sse import RETRY
 from .streams import Journaler
 from .succession import KEY, Succession, label_of
@@ -84,8 +84,9 @@ class Host:
         self._ended_while_counting: set[str] = set()
         self._opening: set[LiveSession] = set()
         self._trimmed_at = 0.0
-        # A use reaches the record within the touch delay, a sweep, and a round of the store's own chores.
-        self._late_s = touch_delay_s(settings.session_timeout_s) + SWEEP_S + STORE_CHORE_S
+        # A use reaches the record within its window, a sweep, the touch delay, and a round of the store's own chores.
+        timeout_s = settings.session_timeout_s
+        self._late_s = use_window_s(timeout_s) + SWEEP_S + touch_delay_s(timeout_s) + STORE_CHORE_S
         self._succession = Succession(self, sessions, journal, upstreams, places, self._live, self._late_s)
         self._periodic = (
             Periodic("sweep expired sessions", self.sweep, interval_s=SWEEP_S),

@@ -13,7 +13,6 @@ import msgspec
 
 from ..model import Misused
 from ..model.jsonrpc import NotJson, RequestId
-from ..sessions.rules import touch_delay_s
 from ..stores.contract import Entry
 
 T = TypeVar("T")
@@ -98,9 +97,14 @@ def lost_before(entry: Entry, seen: tuple[int, int]) -> int | None:
     return entry.seq - seq - 1
 
 
+def use_window_s(timeout: float | None) -> float:
+    """Return how long a host may keep a use to itself: with the touch delay of the store it is 30 s at most."""
+    return 27.0 if timeout is None else min(max(timeout / 100, 1.0), 27.0)
+
+
 def use_must_be_told(used_at: float, told_at: float, timeout: float | None, now: float) -> bool:
-    """Return whether the store must learn of a use now: its touch delay is over, or the session might expire."""
+    """Return whether the store must learn of a use now: its window is over, or the session might expire."""
     if timeout is None or used_at <= told_at:
         return False
-    window_s = touch_delay_s(timeout)
+    window_s = use_window_s(timeout)
     return now - told_at >= window_s or told_at + timeout <= now + window_s
