@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast import Conflict, Draft, Misused, NotFound, Refused, Session, SessionManager, open_store
+from holdfast.stores import MemoryStore
 from holdfast.stores.sqlite_file import connect
 from holdfast.testing import ManualClock
 from tests.kit import eventually_async
 
 Metadata = dict[str, Any]
 Sessions = SessionManager[Metadata]
+
+
+class Cart(msgspec.Struct):
+    items: list[str] = []
 
 
 def increment(draft: Draft[Metadata]) -> Draft[Metadata]:
@@ -41,6 +48,31 @@ async def test_a_session_is_made_alone_and_adopted_later(sessions: Sessions, clo
         await sessions.adopt(cart)
     with pytest.raises(Misused, match="stored already"):
         await sessions.adopt(stored)
+
+
+async def test_a_session_alone_is_changed_as_a_draft_is(sessions: Sessions) -> None:
+    """R-MGR-14."""
+    cart = Session[Metadata].new(tags=["cart"])
+    cart.metadata = {"items": ["tea"]}
+    cart.tags = cart.tags | {"open"}
+    cart.timeout = timedelta(minutes=1)
+    stored = await sessions.adopt(cart)
+    assert (stored.metadata, set(stored.tags), stored.timeout) == ({"items": ["tea"]}, {"cart", "open"}, 60.0)
+    assert (await sessions.adopt(Session[Metadata].new())).timeout == 3600.0
+    bad = Session[Metadata].new()
+    bad.timeout = -1.0
+    with pytest.raises(Misused, match="timeout is 0 seconds or more"):
+        await sessions.adopt(bad)
+
+
+async def test_a_session_alone_gets_the_metadata_of_the_manager_that_adopts_it(clock: ManualClock) -> None:
+    """R-MGR-14: unless somebody looked at it before."""
+    carts = SessionManager(MemoryStore(), metadata_type=Cart, clock=clock)
+    assert (await carts.adopt(Session[Cart].new())).metadata == Cart(items=[])
+    alone = Session[Any].new()
+    assert alone.metadata == {}
+    with pytest.raises(Misused, match="Cart"):
+        await carts.adopt(alone)
 
 
 async def test_what_is_adopted_must_be_storable(sessions: Sessions) -> None:

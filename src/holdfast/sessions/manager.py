@@ -37,7 +37,7 @@ from .requests import Requests
 from .room import Capacity
 from .rules import Duration
 from .scan import Scan
-from .session import Changes, Home, Session
+from .session import Changes, Draft, Home, Session
 from .subscriptions import WAITING_MAX, Handler, Subscription
 
 M = TypeVar("M")
@@ -198,16 +198,18 @@ class SessionManager(Creation[M]):
         max_age: Duration = None,
         durable: bool = True,
     ) -> Session[M]:
-        """Create what was made as a `Session` alone, with its id, owner, tags, metadata and live objects.
+        """Create what `Session.new` made, with its id, owner, tags, metadata and live objects.
+
+        Without `timeout` it has the one that was set, if any was, or the manager's default.
 
         Raises:
             Conflict, Misused, Refused: As `create`. Also `Misused` when it has been stored already.
         """
-        if session.version:
+        if not isinstance(session, Draft) or session.version:
             raise Misused(f"session {redacted(session.id)} is stored already, at version {session.version}")
         created = await self.create(
-            session.metadata,
-            timeout=timeout,
+            session.metadata if session.has_metadata else None,
+            timeout=session.timeout if timeout is _DEFAULT and session.has_timeout else timeout,
             max_age=max_age,
             owner=session.owner,
             tags=session.tags,

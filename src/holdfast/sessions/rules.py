@@ -35,23 +35,19 @@ def is_expired(record: Record, now: float, late_s: float = 0.0) -> bool:
     With `late_s` it must have been idle for that much longer: another process may know of accesses that are not
     written yet. No access extends a timeout of 0 or the greatest age, so these are exact all the same.
     """
-    timeout = record.timeout
-    if timeout:
-        timeout += late_s
-    return (timeout is not None and now - record.last_accessed >= timeout) or (
-        record.max_age is not None and now - record.created_at >= record.max_age
-    )
+    return (_late_deadline(record, late_s) if late_s else record.deadline) <= now
 
 
 def left_s(record: Record, now: float, late_s: float = 0.0) -> float:
     """Return how long the session still lives if nobody accesses it; 0 or less when it is gone. As `is_gone`."""
     if record.state != "active":
         return 0.0
-    timeout, max_age = record.timeout, record.max_age
-    if timeout and late_s:
-        timeout += late_s
-    left = math.inf if timeout is None else timeout - (now - record.last_accessed)
-    return left if max_age is None else min(left, max_age - (now - record.created_at))
+    return (_late_deadline(record, late_s) if late_s else record.deadline) - now
+
+
+def _late_deadline(record: Record, late_s: float) -> float:
+    timeout = record.timeout
+    return min(record.last_accessed + timeout + late_s, record.expires_at) if timeout else record.deadline
 
 
 def touch_delay_s(timeout_s: float | None) -> float:

@@ -18,6 +18,7 @@ Changes: TypeAlias = dict[str, Any]
 """Fields of a record and their next values."""
 
 _UNREAD: Final[Any] = object()
+_EMPTY: Final = encode({})
 
 
 class Home(Generic[M]):
@@ -74,13 +75,14 @@ class Session(Generic[M]):
     `local` holds live objects of this process, such as tasks and connections, by names of yours: all who hold the
     session share it, it is never stored, and it goes with the session.
 
-    One can be made without a manager (`new`), used alone, and stored later by `SessionManager.adopt`, which gives it
-    its times; until then its version is 0.
+    One can be made without a manager (`new`), changed and used alone, and stored later by `SessionManager.adopt`; until
+    then its version is 0.
 
         >>> cart = Session.new({"items": []}, tags=["cart"])
         >>> cart.metadata["items"].append("tea")
+        >>> cart.tags |= {"open"}
         >>> cart.metadata, sorted(cart.tags), cart.version
-        ({'items': ['tea']}, ['cart'], 0)
+        ({'items': ['tea']}, ['cart', 'open'], 0)
     """
 
     __slots__ = ("_home", "_metadata", "_record", "_used_at")
@@ -94,18 +96,21 @@ class Session(Generic[M]):
     @classmethod
     def new(
         cls, metadata: M | None = None, *, id: str | None = None, owner: str | None = None, tags: Iterable[str] = ()
-    ) -> Session[M]:
-        """Make a session that is stored nowhere.
+    ) -> Draft[M]:
+        """Make a session that is stored nowhere, as the draft of one: metadata, tags and timeout may be changed.
+
+        Without metadata it has what the manager gives it that adopts it; if it is looked at before, an empty dict.
 
         Raises:
             Misused: An argument is not valid.
         """
         session_id = new_session_id() if id is None else check_session_id(id)
         checked = rules.checked_owner(owner), rules.checked_tags(tags)
-        record = Record(session_id, 0, 0, 0.0, 0.0, None, None, *checked, "active", None, b"")
-        session = Session(record, Home[M](None, encode, decode))  # type: ignore[arg-type]  # for live objects only
-        session._metadata = {} if metadata is None else metadata  # type: ignore[assignment]  # M is a dict then
-        return session
+        record = Record(session_id, 0, 0, 0.0, 0.0, None, None, *checked, "active", None, _EMPTY)
+        draft = Draft(record, Home[M](None, encode, decode))  # type: ignore[arg-type]  # M is a dict, or is given
+        if metadata is not None:
+            draft.metadata = metadata
+        return draft
 
     @property
     def id(self) -> str:
@@ -166,7 +171,10 @@ class Session(Generic[M]):
 
 
 class Draft(Session[M]):
-    """A private copy that an update may change: `metadata`, `tags` and `timeout`. The rest stays as it is."""
+    """A copy of one's own to be changed: `metadata`, `tags` and `timeout`. The rest stays as it is.
+
+    An update gets one to return, and `Session.new` makes one. What is set is checked when it is stored.
+    """
 
     __slots__ = ("_changes",)
 
@@ -202,6 +210,16 @@ class Draft(Session[M]):
     @timeout.setter
     def timeout(self, timeout: float | timedelta | None) -> None:
         self._set("timeout", timeout)
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether anybody gave it metadata, or looked at them."""
+        return self._metadata is not _UNREAD
+
+    @property
+    def has_timeout(self) -> bool:
+        """Whether anybody set its timeout."""
+        return self._changes is not None and "timeout" in self._changes
 
     def _get(self, name: str) -> Any:
         changes = self._changes

@@ -223,8 +223,8 @@ class MemoryStore:
         timeout, max_age = record.timeout, record.max_age
         if (
             record.state != "active"
-            or (timeout is not None and now - kept.used_at >= timeout)
-            or (max_age is not None and now - record.created_at >= max_age)
+            or (timeout is not None and kept.used_at + timeout <= now)
+            or (max_age is not None and record.created_at + max_age <= now)
         ):
             return None
         return kept
