@@ -136,3 +136,71 @@ async def test_what_the_main_store_cannot_do_is_said(tmp_path: Path) -> None:
         await beside.unfinished("s")
     with pytest.raises(Misused, match="Described"):
         await beside.info()
+
+
+class Gated(MemoryStore):
+    """A main store that answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = asyncio.Event()
+
+    async def get(self, session_id: str) -> Record | None:
+        found = await super().get(session_id)
+        await self.let.wait()
+        return found
+
+    async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
+        await self.let.wait()
+        await super().put(record, expect=expect, durable=durable)
+
+
+@pytest.mark.parametrize("first", ["hold", "put"])
+async def test_an_id_is_taken_while_the_main_store_is_asked_for_it(first: str) -> None:
+    """R-MGR-1: whoever came first gets it, however long that store takes."""
+    main = Gated()
+    store = BesideStore(main)
+    acts = {"hold": store.hold(record_of("s", owner="h")), "put": store.put(record_of("s", owner="p"), expect=0)}
+    begun = asyncio.ensure_future(acts.pop(first))
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(*acts.values())
+    await asyncio.sleep(0)
+    main.let.set()
+    with pytest.raises(VersionConflict):
+        await second
+    await begun
+    found = await store.get("s")
+    assert found is not None
+    assert found.owner == first[0]
+
+
+async def test_an_id_that_could_not_be_held_or_put_is_free_again() -> None:
+    """R-MGR-1: also when whoever wanted it was cancelled."""
+    main = Gated()
+    store = BesideStore(main)
+    for begin in (store.hold(record_of("s")), store.put(record_of("s"), expect=0)):
+        begun = asyncio.ensure_future(begin)
+        await asyncio.sleep(0)
+        begun.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await begun
+    main.let.set()
+    await store.hold(record_of("s"))
+    assert await store.delete("s")
+    await store.put(record_of("s"), expect=0)
+
+
+async def test_a_list_of_a_main_store_that_lists_none_has_nothing_that_is_over() -> None:
+    """R-MGR-6."""
+
+    class Plain:
+        """The six methods of a store, and nothing else."""
+
+        def __init__(self, inner: MemoryStore) -> None:
+            self.get, self.put, self.delete = inner.get, inner.put, inner.delete
+            self.touch, self.scan, self.expire = inner.touch, inner.scan, inner.expire
+
+    store = BesideStore(Plain(MemoryStore()))
+    for name, timeout in (("over", 1.0), ("there", 10.0)):
+        await store.put(record_of(name, timeout=timeout), expect=0)
+    assert (await store.list_ids(NOW + 1)).ids == ["there"]

@@ -54,13 +54,15 @@ class BesideStore:
             VersionConflict: Its id is taken, here or there. Nothing was changed.
         """
         self._refuse_if_held(record.id)
+        if record.id in self._putting:
+            raise _taken(record.id)
         self._holding.add(record.id)
         try:
             taken = await self._main.get(record.id) is not None
         finally:
             self._holding.discard(record.id)
-        if taken or self._putting[record.id]:
-            raise VersionConflict(f"the id {redacted(record.id)} is taken")
+        if taken:
+            raise _taken(record.id)
         self._held.add(record.id)
         await self._here.put(record, expect=0)
 
@@ -151,7 +153,7 @@ class BesideStore:
 
     def _refuse_if_held(self, session_id: str) -> None:
         if session_id in self._held or session_id in self._holding:
-            raise VersionConflict(f"the id {redacted(session_id)} is taken")
+            raise _taken(session_id)
 
     def _of(self, session_id: str) -> Store:
         return self._here if session_id in self._held else self._main
@@ -191,6 +193,10 @@ class ResidentBesideStore(BesideStore):
 
     def _resident(self, session_id: str) -> MemoryStore:
         return self._here if session_id in self._held else self._main
+
+
+def _taken(session_id: str) -> VersionConflict:
+    return VersionConflict(f"the id {redacted(session_id)} is taken")
 
 
 def _place(cursor: str | None) -> tuple[bool, str | None]:
