@@ -132,15 +132,15 @@ async def test_no_deadline_holds_what_is_deleted() -> None:
         timeout = 9.0 if at % 3 == 0 else 60.0 + (at // 20 if at % 3 == 1 else at)
         await store.put(record_of(f"s{at}", timeout=timeout), expect=0)
     for at in range(3000):
-        if at % 12:
+        if at % 8:
             await store.delete(f"s{at}")
     held = [kept for slot in store._deadlines._slots.values() for kept in slot.entries]
     records = [kept.record.id for kept in held if kept.record.id]
-    assert sorted(records) == sorted(f"s{at}" for at in range(0, 3000, 12))
+    assert sorted(records) == sorted(f"s{at}" for at in range(0, 3000, 8))
     for slot in store._deadlines._slots.values():
         assert len(slot.entries) <= 2 * sum(kept.record.id != "" for kept in slot.entries)
     assert {kept.run.number for kept in held if not kept.record.id} <= {0}
-    for at in range(0, 3000, 12):
+    for at in range(0, 3000, 8):
         await store.delete(f"s{at}")
     assert not store._deadlines._slots
 
