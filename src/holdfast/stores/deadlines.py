@@ -1,7 +1,8 @@
 """Finds expired records in memory at a cost that follows their number: filed under the second of their deadline.
 
 An access moves nothing. When a second has come, what is filed under it is looked at: expired, or filed again. What is
-deleted, or filed elsewhere, stays where it was and is passed over; a slot that is half full of such is cleared.
+deleted, or filed elsewhere, stays where it was and is passed over, without its record, until more than half of a slot
+is such.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import msgspec
 from ..model.session import NEVER, Record
 
 _SLOT_MAX: Final = 1024  # one is looked at in a go, then other tasks get their turn: less than 1 ms
-_SPARE: Final = 16
 _SLOTS_SPARE: Final = 1000
 _NOWHERE: Final = -1
 _EXPIRED: Final = -2
@@ -68,6 +68,14 @@ class Kept(msgspec.Struct, gc=False):
             record = self.record = _replaced(record, last_accessed=self.used_at)
         return record
 
+    def clear(self) -> None:
+        """Let go of the record, which is deleted: a slot may hold what held it for as long as its timeout was."""
+        self.record, self.run = _NOTHING, _NO_RUN
+
+
+_NOTHING: Final = Record("", 0, 0, 0.0, 0.0, None, None, None, frozenset(), "terminated", None, b"")
+_NO_RUN: Final = Run(0)
+
 
 class Slot:
     """Some of those whose deadline is in one second, and how many of its entries are there for nothing."""
@@ -82,21 +90,24 @@ class Slot:
 
 
 class Deadlines:
-    """Files what is in `kept`, which its owner fills and empties.
+    """Files what its owner keeps.
 
     Invariant: each is filed once at most, and never under a later second than that of its deadline.
     """
 
-    __slots__ = ("_kept", "_open", "_seconds", "_slots", "_slots_made", "expired")
+    __slots__ = ("_open", "_seconds", "_slots", "_slots_made", "expired", "expired_ended", "looked_at")
 
-    def __init__(self, kept: dict[str, Kept]) -> None:
-        self._kept = kept
+    def __init__(self) -> None:
         self._slots: dict[int, Slot] = {}
         self._open: dict[int, Slot] = {}
         self._seconds: list[tuple[int, int]] = []
         self._slots_made = 0
         self.expired: dict[str, None] = {}
         """The ids of those that were found expired and are still kept."""
+        self.expired_ended = 0
+        """How many of these are not active."""
+        self.looked_at = 0.0
+        """The latest moment that anybody looked for: what expires later is not among them."""
 
     def file(self, kept: Kept) -> None:
         """File what is new, or whose deadline may have moved to an earlier moment."""
@@ -123,26 +134,27 @@ class Deadlines:
         number, kept.slot = kept.slot, _NOWHERE
         if number == _EXPIRED:
             del self.expired[kept.record.id]
+            self.expired_ended -= kept.record.state != "active"
         elif number >= 0:
             slot = self._slots[number]
             slot.stale += 1
             if slot.stale >= len(slot.entries):
                 self._drop(slot)
-            elif slot.stale > _SPARE and slot.stale * 2 > len(slot.entries):
+            elif slot.stale * 2 > len(slot.entries):
                 slot.entries = [entry for entry in slot.entries if entry.slot == number]
                 slot.stale = 0
 
     async def look(self, now: float, enough: int | None = None) -> None:
         """Find whose deadline is at or before `now`, until `enough` are in `expired`, in slices that stall nobody."""
-        later_this_second: list[Kept] = []
-        try:
-            while self._seconds and self._seconds[0][0] <= now and (enough is None or len(self.expired) < enough):
-                self._look(now, later_this_second)
-                await asyncio.sleep(0)
-        finally:
-            for kept in later_this_second:
-                if self._kept.get(kept.record.id) is kept:
-                    self.file(kept)
+        self.looked_at = max(self.looked_at, now)
+        made = self._slots_made
+        while self._seconds and (enough is None or len(self.expired) < enough):
+            second, number = self._seconds[0]
+            # What is due later in this second is filed again, in slots that are made meanwhile.
+            if second > now or (second + 1 > now and number >= made):
+                return
+            self._look(now)
+            await asyncio.sleep(0)
 
     def _slot(self, second: int) -> Slot:
         number = self._slots_made
@@ -161,7 +173,7 @@ class Deadlines:
             self._seconds = [(each.second, each.number) for each in self._slots.values()]
             heapify(self._seconds)
 
-    def _look(self, now: float, later_this_second: list[Kept]) -> None:
+    def _look(self, now: float) -> None:
         """Look at the slot whose second comes first."""
         second, number = heappop(self._seconds)
         slot = self._slots.pop(number, None)
@@ -173,11 +185,9 @@ class Deadlines:
             if kept.slot != number:
                 continue
             kept.slot = _NOWHERE
-            deadline = kept.deadline
-            if deadline <= now:
+            if kept.deadline <= now:
                 kept.slot = _EXPIRED
                 self.expired[kept.record.id] = None
-            elif deadline < second + 1:
-                later_this_second.append(kept)
+                self.expired_ended += kept.record.state != "active"
             else:
                 self.file(kept)

@@ -18,8 +18,9 @@ from .memory_journal import MemoryJournal
 
 _RUN: Final = 256  # records created one after the other lie together, so that a scan can continue anywhere
 _PLACES: Final = tuple(range(_RUN))  # each number once, however many records have it
-_LOOKED_AT_A_PAGE: Final = 4000  # records, or runs: about 1 ms
-_DELETED_A_SLICE: Final = 500
+_LOOKED_AT_A_PAGE: Final = 4000  # records, or eight times as many places without one: about 1 ms
+_LISTED_A_PAGE: Final = 8000  # places
+_DELETED_A_SLICE: Final = 500  # sessions, or eight times as many entries of their journals
 _COUNTED_A_SLICE: Final = 2000
 
 
@@ -36,7 +37,7 @@ class MemoryStore:
         self._kept: dict[str, Kept] = {}
         self._runs: list[Run] = [Run(0)]
         self._ended: dict[str, None] = {}
-        self._deadlines = Deadlines(self._kept)
+        self._deadlines = Deadlines()
         self._journal = MemoryJournal()
         self._term = 0
 
@@ -74,12 +75,14 @@ class MemoryStore:
             )
         if stored.created_at != record.created_at:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
+        was_expired = kept.is_filed_as_expired
+        if was_expired:
+            self._deadlines.forget(kept)
         kept.record = record
         kept.used_at = max(kept.used_at, record.last_accessed)
         if record.state != "active":
             self._ended[record.id] = None
-        moved_nearer = record.timeout != stored.timeout or record.max_age != stored.max_age
-        if moved_nearer or kept.is_filed_as_expired:
+        if was_expired or record.timeout != stored.timeout or record.max_age != stored.max_age:
             self._deadlines.file(kept)
 
     async def get(self, session_id: str) -> Record | None:
@@ -109,7 +112,7 @@ class MemoryStore:
         for run in self._runs_from(at):
             if left <= 0:
                 return Page(page.records, page.cursors, str(run.number * _RUN))
-            left -= run.live + 1
+            left -= run.live + len(run.ids) // 8 + 1
             base = run.number * _RUN
             for place, session_id in enumerate(run.ids):
                 if session_id is None or base + place < at:
@@ -123,17 +126,21 @@ class MemoryStore:
         return page
 
     async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
+        await asyncio.sleep(0)
         await self._deadlines.look(now, limit)
         gone: list[Record] = []
         while names := list(islice(self._deadlines.expired, min(limit - len(gone), _DELETED_A_SLICE))):
+            left = _DELETED_A_SLICE
             for name in names:
                 kept = self._kept[name]
                 if kept.deadline <= now:
-                    self._remove(kept)
-                    gone.append(kept.merged())
+                    left -= 1 + self._journal.size(name) // 8
+                    gone.append(self._remove(kept))
+                    if left <= 0:
+                        break
                 else:  # it was found by a clock that is ahead of the caller's
                     self._deadlines.file(kept)
-            if len(gone) >= limit or not self._deadlines.expired:
+            if len(gone) >= limit or not self._deadlines.expired or (left <= 0 and limit <= _DELETED_A_SLICE):
                 break  # without a pause, in which what takes a free id would be told of before what has left it
             await asyncio.sleep(0)
         return gone
@@ -143,7 +150,7 @@ class MemoryStore:
         await self._deadlines.look(now)
         await asyncio.sleep(0)
         ids: list[str] = []
-        left = limit
+        left = min(limit, _LISTED_A_PAGE)
         for run in self._runs_from(at):
             skipped = max(at - run.number * _RUN, 0)
             taken = run.ids[skipped : skipped + left]
@@ -157,17 +164,19 @@ class MemoryStore:
         return StoreInfo(kind="memory", durability="none", schema=0, health="ok", shared=False)
 
     async def count(self, now: float) -> dict[str, int]:
-        await self._deadlines.look(now)
-        expired: set[str] = set()
-        found = list(self._deadlines.expired)
-        for start in range(0, len(found), _COUNTED_A_SLICE):
-            for name in found[start : start + _COUNTED_A_SLICE]:
-                kept = self._kept.get(name)
-                if kept is not None and kept.deadline <= now:
-                    expired.add(name)
-            await asyncio.sleep(0)
-        ended = len(self._ended.keys() - expired)
-        return {"active": len(self._kept) - len(expired) - ended, "terminated": ended}
+        deadlines = self._deadlines
+        await deadlines.look(now)
+        # All three of one moment, for whatever happens between two looks would be counted twice, or not at all.
+        ended = len(self._ended) - deadlines.expired_ended
+        found = {"active": len(self._kept) - len(deadlines.expired) - ended, "terminated": ended}
+        if now < deadlines.looked_at:  # by a clock that is ahead of the caller's
+            early = list(deadlines.expired)
+            for start in range(0, len(early), _COUNTED_A_SLICE):
+                for kept in map(self._kept.get, early[start : start + _COUNTED_A_SLICE]):
+                    if kept is not None and kept.deadline > now:
+                        found[kept.record.state] += 1
+                await asyncio.sleep(0)
+        return found
 
     async def next_term(self) -> int:
         self._term += 1
@@ -235,18 +244,20 @@ class MemoryStore:
             if kept.is_filed_as_expired:
                 self._deadlines.file(kept)
 
-    def _remove(self, kept: Kept) -> None:
-        session_id = kept.record.id
+    def _remove(self, kept: Kept) -> Record:
+        record, run = kept.merged(), kept.run
+        session_id = record.id
         self._deadlines.forget(kept)
         self._journal.forget(session_id)
         if self._ended:
             self._ended.pop(session_id, None)
         del self._kept[session_id]
-        run = kept.run
         run.ids[kept.place] = None
         run.live -= 1
         if not run.live and run is not self._runs[-1]:
             del self._runs[bisect_left(self._runs, run.number, key=_number_of)]
+        kept.clear()
+        return record
 
     def _runs_from(self, at: int) -> Iterator[Run]:
         """Yield what holds records from a place on, as it is now."""

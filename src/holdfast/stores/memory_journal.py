@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
+from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from .contract import Entry, JournalBounds, Kind, OpenStream
 
 _TRIMMED_A_SLICE: Final = 500
+_LOOKED_AT_A_SLICE: Final = 1000
+_BLOCK: Final = 256
 
 
 class _Stream:
@@ -32,9 +36,55 @@ class _Stream:
         self.numbers.insert(at, number)
         return True
 
-    def remove(self, entry: Entry) -> None:
-        at = bisect_left(self.positions, (entry.term, entry.seq))
-        del self.positions[at], self.entries[at], self.numbers[at]
+    def remove(self, entries: Sequence[Entry]) -> None:
+        """Remove these, and what lies together in one go, as each time everything behind it moves."""
+        places = sorted(bisect_left(self.positions, (entry.term, entry.seq)) for entry in entries)
+        while places:
+            end = start = places.pop()
+            while places and places[-1] == start - 1:
+                start = places.pop()
+            self.cut(start, end + 1)
+
+    def cut(self, start: int, end: int) -> None:
+        """Remove what lies from one place to another."""
+        del self.positions[start:end], self.entries[start:end], self.numbers[start:end]
+
+
+class _Written:
+    """The session of each message in the order of writing, by numbers that only grow: 8 bytes a message.
+
+    A dict would do, were it not that whoever asks one for its first item over and over again, and removes it, waits
+    each time for all that was removed before.
+    """
+
+    __slots__ = ("_blocks", "_left", "last")
+
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[int, list[str | None]] = OrderedDict()
+        self._left: dict[int, int] = {}
+        self.last = 0
+
+    def add(self, session_id: str) -> None:
+        """Give the next number to a message of this session."""
+        self.last += 1
+        block = self.last // _BLOCK
+        self._blocks.setdefault(block, [None] * _BLOCK)[self.last % _BLOCK] = session_id
+        self._left[block] = self._left.get(block, 0) + 1
+
+    def remove(self, number: int) -> None:
+        """Forget a message."""
+        block = number // _BLOCK
+        self._blocks[block][number % _BLOCK] = None
+        self._left[block] -= 1
+        if not self._left[block]:
+            del self._blocks[block], self._left[block]
+
+    def oldest(self) -> list[tuple[int, str]]:
+        """Return some messages, the oldest first; none when there are none."""
+        for block, sessions in self._blocks.items():
+            numbered = enumerate(sessions, block * _BLOCK)
+            return [(number, session_id) for number, session_id in numbered if session_id is not None]
+        return []
 
 
 class _Journal:
@@ -67,28 +117,28 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._journals: dict[str, _Journal] = {}
-        # Both in the order of writing: the session of each message, and when each stream was written last.
-        self._messages: dict[int, str] = {}
-        self._streams: dict[tuple[str, str], float] = {}
-        self._numbered = 0
+        self._messages = _Written()
+        self._streams: OrderedDict[tuple[str, str], float] = OrderedDict()  # and when each was written last
+        self._grown: dict[str, None] = {}  # since somebody looked whether they exceed these bounds
+        self._bounds: JournalBounds | None = None
         self._bytes = 0
 
     def append(self, session_id: str, entries: Sequence[Entry]) -> None:
         """Keep `entries`; those that are there already stay as they are."""
         journal = self._journals.setdefault(session_id, _Journal())
+        self._grown[session_id] = None
         for entry in entries:
             stream = journal.streams.setdefault(entry.stream, _Stream())
-            number = self._numbered + 1 if entry.kind is Kind.MESSAGE else 0
+            number = self._messages.last + 1 if entry.kind is Kind.MESSAGE else 0
             if not stream.add(entry, number):
                 continue
             journal.count_origin(entry.origin, 1)
-            self._streams.pop((session_id, entry.stream), None)
             self._streams[session_id, entry.stream] = entry.at
+            self._streams.move_to_end((session_id, entry.stream))
             if number:
-                self._numbered = number
                 self._count(journal, entry, 1)
                 journal.messages[number] = entry
-                self._messages[number] = session_id
+                self._messages.add(session_id)
             elif entry.kind is Kind.FINAL:
                 journal.unfinished.pop(entry.stream, None)
             elif stream.entries[-1].kind is not Kind.FINAL:
@@ -122,29 +172,39 @@ class MemoryJournal:
             return {number for number in wanted if number in numbers}
         return {number for number in numbers if number in wanted}
 
+    def size(self, session_id: str) -> int:
+        """Return about how many entries are kept of a session."""
+        journal = self._journals.get(session_id)
+        return 0 if journal is None else len(journal.messages) + len(journal.streams)
+
     def forget(self, session_id: str) -> None:
         """Drop the journal of a session that is deleted."""
         journal = self._journals.pop(session_id, None)
         if journal is None:
             return
         self._bytes -= journal.bytes
+        self._grown.pop(session_id, None)
         for number in journal.messages:
-            del self._messages[number]
+            self._messages.remove(number)
         for stream in journal.streams:
             del self._streams[session_id, stream]
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:
-        """Trim by age and all together, then each session; other tasks get their turn in between."""
+        """Trim by age and all together, then each session that grew; other tasks get their turn in between."""
         trimmed = 0
         while gone := self._trim_oldest(bounds, now - bounds.age_s_max):
             trimmed += gone
             await asyncio.sleep(0)
-        for at, session_id in enumerate(list(self._journals)):
-            while gone := self._trim_session(bounds, session_id):
-                trimmed += gone
+        if self._bounds not in (None, bounds):
+            self._grown = dict.fromkeys(self._journals)
+        self._bounds = bounds
+        grown, self._grown = self._grown, {}
+        try:
+            while grown:
+                trimmed += self._trim_some(bounds, grown)
                 await asyncio.sleep(0)
-            if at % _TRIMMED_A_SLICE == 0:
-                await asyncio.sleep(0)
+        finally:
+            self._grown.update(grown)
         return trimmed
 
     def _trim_oldest(self, bounds: JournalBounds, oldest: float) -> int:
@@ -153,48 +213,91 @@ class MemoryJournal:
             (session_id, stream), written_at = next(iter(self._streams.items()))
             if written_at >= oldest:
                 break
-            gone += self._remove_stream(session_id, stream)
-        while self._messages and gone < _TRIMMED_A_SLICE:
-            number, session_id = next(iter(self._messages.items()))
-            if self._bytes <= bounds.total_bytes_max and self._journals[session_id].messages[number].at >= oldest:
+            gone += self._cut_stream(session_id, stream, _TRIMMED_A_SLICE - gone)
+        while gone < _TRIMMED_A_SLICE and (some := self._messages.oldest()):
+            left = self._bytes - bounds.total_bytes_max
+            excess: list[tuple[int, str]] = []
+            for number, session_id in some:
+                entry = self._journals[session_id].messages[number]
+                if left <= 0 and entry.at >= oldest:
+                    break
+                left -= _size_of(entry)
+                excess.append((number, session_id))
+            gone += self._remove_messages(excess)
+            if len(excess) < len(some):
                 break
-            gone += self._remove_message(session_id, number)
+        return gone
+
+    def _trim_some(self, bounds: JournalBounds, grown: dict[str, None]) -> int:
+        gone = 0
+        for _ in range(min(_LOOKED_AT_A_SLICE, len(grown))):
+            session_id, _ = grown.popitem()
+            of_this = self._trim_session(bounds, session_id)
+            gone += of_this
+            if of_this == _TRIMMED_A_SLICE:
+                grown[session_id] = None  # for there may be more
+            if gone >= _TRIMMED_A_SLICE:
+                break
         return gone
 
     def _trim_session(self, bounds: JournalBounds, session_id: str) -> int:
         journal = self._journals.get(session_id)
-        gone = 0
-        while journal and journal.messages and gone < _TRIMMED_A_SLICE:
-            if len(journal.messages) <= bounds.session_entries_max and journal.bytes <= bounds.session_bytes_max:
+        if journal is None:
+            return 0
+        entries, size_bytes = len(journal.messages), journal.bytes
+        excess: list[tuple[int, str]] = []
+        for number, entry in islice(journal.messages.items(), _TRIMMED_A_SLICE):
+            if entries <= bounds.session_entries_max and size_bytes <= bounds.session_bytes_max:
                 break
-            gone += self._remove_message(session_id, next(iter(journal.messages)))
-        return gone
+            entries -= 1
+            size_bytes -= _size_of(entry)
+            excess.append((number, session_id))
+        return self._remove_messages(excess)
 
-    def _remove_message(self, session_id: str, number: int) -> int:
-        journal = self._journals[session_id]
-        entry = journal.messages.pop(number)
-        del self._messages[number]
-        stream = journal.streams[entry.stream]
-        stream.remove(entry)
-        journal.count_origin(entry.origin, -1)
-        self._count(journal, entry, -1)
-        if not stream.entries:
-            del journal.streams[entry.stream], self._streams[session_id, entry.stream]
-        return 1
-
-    def _remove_stream(self, session_id: str, name: str) -> int:
-        journal = self._journals[session_id]
-        stream = journal.streams.pop(name)
-        del self._streams[session_id, name]
-        journal.unfinished.pop(name, None)
-        for entry in stream.entries:
+    def _remove_messages(self, numbered: Sequence[tuple[int, str]]) -> int:
+        of_streams: dict[tuple[str, str], list[Entry]] = {}
+        for number, session_id in numbered:
+            journal = self._journals[session_id]
+            entry = journal.messages.pop(number)
+            self._messages.remove(number)
             journal.count_origin(entry.origin, -1)
-        for number in filter(None, stream.numbers):
-            self._count(journal, journal.messages.pop(number), -1)
-            del self._messages[number]
-        return len(stream.entries)
+            self._count(journal, entry, -1)
+            of_streams.setdefault((session_id, entry.stream), []).append(entry)
+        for (session_id, name), entries in of_streams.items():
+            streams = self._journals[session_id].streams
+            streams[name].remove(entries)
+            if not streams[name].entries:
+                self._end_stream(session_id, name)
+        return len(numbered)
+
+    def _cut_stream(self, session_id: str, name: str, entries_max: int) -> int:
+        """Remove the first entries of a stream, and the stream when these were all."""
+        journal = self._journals[session_id]
+        stream = journal.streams[name]
+        journal.unfinished.pop(name, None)
+        cut = stream.entries[:entries_max]
+        for entry, number in zip(cut, stream.numbers, strict=False):
+            journal.count_origin(entry.origin, -1)
+            if number:
+                self._count(journal, journal.messages.pop(number), -1)
+                self._messages.remove(number)
+        stream.cut(0, len(cut))
+        if not stream.entries:
+            self._end_stream(session_id, name)
+        return len(cut)
+
+    def _end_stream(self, session_id: str, name: str) -> None:
+        """Let go of a stream of which nothing is left; of the journal too when it was the last."""
+        streams = self._journals[session_id].streams
+        del streams[name], self._streams[session_id, name]
+        if not streams:  # what held much, and nothing now, would stay as large
+            del self._journals[session_id]
 
     def _count(self, journal: _Journal, entry: Entry, sign: int) -> None:
-        size_bytes = sign * (len(entry.data) + len(entry.request))
+        size_bytes = sign * _size_of(entry)
         journal.bytes += size_bytes
         self._bytes += size_bytes
+
+
+def _size_of(entry: Entry) -> int:
+    return len(entry.data) + len(entry.request)
