@@ -28,7 +28,7 @@ AT_ONCE = --numprocesses auto --dist loadfile
 SHELL := /bin/bash
 export PYTHON
 
-.PHONY: help serve demo setup test fast check lint house campaign bench bench-keeper bench-manager bench-peers bench-erlang constraints
+.PHONY: help serve demo setup test fast check lint house campaign bench bench-keeper bench-manager bench-stores bench-peers bench-erlang constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -62,7 +62,7 @@ house: $(STAMP)check
 campaign: $(STAMP)test ## servers killed, paused and replaced under load at 220 seeds, with their table (HOLDFAST_SEED=)
 	@$(PYTEST) -m campaign -s
 
-bench: $(STAMP)setup .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run; 15 min (BENCH=--quick)
+bench: $(STAMP)stores .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run; 15 min (BENCH=--quick)
 	@$(WITH_NODE) $(BIN)/python -m bench $(BENCH)
 
 bench-keeper: $(STAMP)setup .wrk ## what the keeper costs, and how servers take over from each other; 3 min (BENCH=--quick)
@@ -70,6 +70,9 @@ bench-keeper: $(STAMP)setup .wrk ## what the keeper costs, and how servers take 
 
 bench-manager: $(STAMP)setup ## the session manager as a library, beside Erlang where there is escript; 4 min (BENCH=--quick)
 	@$(BIN)/python -m bench $(BENCH) manager
+
+bench-stores: $(STAMP)stores ## every store at its own contract, beside Erlang's engines where there is escript; 12 min (BENCH=--quick)
+	@$(BIN)/python -m bench $(BENCH) stores
 
 bench-peers: $(STAMP)test ## install the gateways that bench compares with, under bench/out
 	@$(WITH_NODE) npm install --silent --no-fund --no-audit --no-save --prefix bench/out/node supergateway@4.0.0
@@ -102,15 +105,19 @@ $(STAMP)serve: $(WANTED)
 	@$(PIP) -e '.[server,examples]'
 	@touch $(STAMP)setup $@
 
+$(STAMP)stores: $(WANTED)
+	@$(PIP) -e '.[server,leveldb,rocksdb]'
+	@touch $(STAMP)setup $@
+
 $(STAMP)test: $(WANTED)
 	@$(PIP) -e '.[test]'
 	$(link_node)
-	@touch $(STAMP)setup $(STAMP)serve $@
+	@touch $(STAMP)setup $(STAMP)stores $(STAMP)serve $@
 
 $(STAMP)check: $(WANTED)
 	@$(PIP) -e '.[test,lint]'
 	$(link_node)
-	@touch $(STAMP)setup $(STAMP)serve $(STAMP)test $@
+	@touch $(STAMP)setup $(STAMP)stores $(STAMP)serve $(STAMP)test $@
 
 # npm writes this file last, so it stands for the whole folder, and goes with it. What npm shall do is in tests/node/.npmrc.
 $(MODULES): tests/node/package.json tests/node/package-lock.json tests/node/.npmrc | $(STAMP)test

@@ -43,6 +43,7 @@ PARTS: Final = (
     Part("commits", "bench.durable_http", ("--seconds", "1")),
     Part("store", "bench.commit_latency", ("--seconds", "1")),
     Part("manager", "bench.manager", ("--rounds", "1", "--sessions", "20000")),
+    Part("stores", "bench.stores", ("--rounds", "1", "--sessions", "5000")),
     Part("relay", "bench.keeper_relay", ("--rounds", "1", "--seconds", "1")),
     Part("takeover", "bench.keeper_takeover", ("--live", "20", "--idle", "50", "--seconds", "2")),
     Part("replace", "bench.keeper_replace", ("--switches", "1", "--calm", "1")),

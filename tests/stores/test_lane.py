@@ -144,3 +144,20 @@ async def test_a_busy_loop_does_not_starve_the_thread() -> None:
         await asyncio.gather(*busy)
     # About 300 when the loop stands aside, 5 at most when it does not.
     assert done >= 40
+
+
+@pytest.mark.slow
+async def test_who_waits_for_too_long_is_told_and_what_had_not_begun_is_never_done() -> None:
+    """R-STO-2."""
+    recorder = Recorder()
+    async with lane_of(recorder) as lane:
+        recorder.go.clear()
+        begun = spawn(lane.submit(Act()), name="begun")
+        await asyncio.to_thread(recorder.begun.wait, 30)
+        waiting = [spawn(lane.submit(Act(), Act()), name="waiting") for _ in range(3)]
+        for late in (begun, *waiting):
+            with pytest.raises(Unavailable, match="did not answer within 5 s"):
+                await late
+        recorder.go.set()
+        await lane.submit(Act())
+    assert [len(batch) for batch in recorder.batches] == [1, 1]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -33,7 +34,7 @@ class Act:
 
     def __init__(self, size_bytes: int = 0) -> None:
         self.bytes = size_bytes
-        self.future: asyncio.Future[Any]
+        self.future: asyncio.Future[bool]
         self.result: Any = None
         self.error: Exception | None = None
 
@@ -57,6 +58,8 @@ class Lane(Generic[A]):
         self._waiting_bytes = 0
         self._closed = False
         self._stands_aside = False
+        self._under_way: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._late: asyncio.TimerHandle | None = None
         self._ended = self._loop.create_future()
         # A daemon: a program that never closes its store must still be able to end.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -69,28 +72,29 @@ class Lane(Generic[A]):
             Refused: Too much waits already. Nothing was done.
             Unavailable: It took longer than 5 s. What had not begun is never done; of the rest nothing is known.
         """
-        size_bytes = sum(act.bytes for act in acts)
+        size_bytes = acts[0].bytes if len(acts) == 1 else sum(act.bytes for act in acts)
         if self._closed:
             raise Unavailable(f"{self._name} is closed; open the store again")
         if self._waiting + len(acts) > WAITING_MAX or self._waiting_bytes + size_bytes > WAITING_BYTES_MAX:
             raise Refused(f"{self._waiting} acts wait for {self._name}; try again in 1 s", wait_s=1.0)
         self._waiting += len(acts)
         self._waiting_bytes += size_bytes
+        future = self._loop.create_future()  # one for all: what is submitted together is taken together
         for act in acts:
-            act.future = self._loop.create_future()
+            act.future = future
+        self._under_way.append((self._loop.time() + DEADLINE_S, future))
         self._queue.put(acts)  # at once, for each may wake the thread
+        if self._late is None:
+            self._late = self._loop.call_later(DEADLINE_S, self._give_up_late)
         if not self._stands_aside:
             self._stands_aside = True
             self._loop.call_later(_ASIDE_EVERY_S, self._stand_aside)
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                for act in acts:
-                    await act.future
-        except TimeoutError as error:
-            raise Unavailable(f"{self._name} did not answer within {DEADLINE_S:.0f} s; read before writing") from error
+            in_time = await future
         finally:
-            for act in acts:
-                act.future.cancel()
+            future.cancel()
+        if not in_time:
+            raise Unavailable(f"{self._name} did not answer within {DEADLINE_S:.0f} s; read before writing")
 
     async def close(self) -> None:
         """Let what was submitted end, then the thread; returns after 5 s at the latest."""
@@ -105,7 +109,7 @@ class Lane(Generic[A]):
             while open_:
                 acts, open_ = self._take()
                 # What nobody waits for any more, and has not begun, is left out.
-                wanted = [act for act in acts if not act.future.cancelled()]
+                wanted = [act for act in acts if not act.future.done()]
                 try:
                     if wanted:
                         self._work(wanted)
@@ -144,7 +148,21 @@ class Lane(Generic[A]):
         for act in acts:
             self._waiting_bytes -= act.bytes
             if not act.future.done():
-                act.future.set_result(None)
+                act.future.set_result(True)
+        under_way = self._under_way
+        while under_way and under_way[0][1].done():
+            under_way.popleft()
+
+    def _give_up_late(self) -> None:
+        """Tell whoever has waited for too long; one timer for all, since they wait in the order of their deadlines."""
+        self._late = None
+        now, under_way = self._loop.time(), self._under_way
+        while under_way and (under_way[0][1].done() or under_way[0][0] <= now):
+            future = under_way.popleft()[1]
+            if not future.done():
+                future.set_result(False)
+        if under_way:
+            self._late = self._loop.call_at(under_way[0][0], self._give_up_late)
 
     def _end(self) -> None:
         if not self._ended.done():
