@@ -8,12 +8,24 @@ from pathlib import Path
 import pytest
 
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing import ManualClock
+from holdfast.testing.contracts import (
+    DescribedContract,
+    FeedContract,
+    JournalContract,
+    ListingContract,
+    StoreContract,
+)
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    async with SqliteStore.open(tmp_path / "sessions.db") as store:
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore]:
+    async with SqliteStore.open(tmp_path / "sessions.db", clock=clock) as store:
         yield store
 
 
@@ -30,4 +42,8 @@ class TestSqliteListing(ListingContract):
 
 
 class TestSqliteDescribed(DescribedContract):
+    pass
+
+
+class TestSqliteFeed(FeedContract):
     pass

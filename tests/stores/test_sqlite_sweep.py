@@ -81,14 +81,14 @@ def ask(path: Path, text: str) -> Any:
 def delete(connection: sqlite3.Connection, session_id: str) -> int:
     """Delete as a store does, and return how many rows that took."""
     before = connection.total_changes
-    gone = connection.execute(statement("delete", 1, 4), (session_id, None, None, None)).fetchall()
+    gone = connection.execute(statement("delete", 1, 6), (session_id, None, None, None, 4, 0.0)).fetchall()
     assert gone == [(session_id,)]
     return connection.total_changes - before
 
 
 def put(connection: sqlite3.Connection, *names: str) -> None:
     rows = [row for name in names for row in Put(record_of(name), durable=True).rows]
-    connection.execute(statement("put", len(rows), 10), [value for row in rows for value in row]).fetchall()
+    connection.execute(statement("put", len(rows), 11), [value for row in rows for value in row]).fetchall()
 
 
 async def test_a_delete_takes_as_long_whatever_the_length_of_the_journal(path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_what_a_killed_process_left_is_deleted_by_the_next(path: Path) -> 
 
 def put_in_schema_2(connection: sqlite3.Connection, record: Record) -> None:
     """Write a record as a process of schema 2 does, whose rows do not say when the session was created."""
-    ((session_id, version, term, _, *rest),) = Put(record, durable=True).rows
+    ((session_id, version, term, _, *rest, _),) = Put(record, durable=True).rows
     connection.execute(PUT_OF_SCHEMA_2, (session_id, version, term, *rest))
 
 

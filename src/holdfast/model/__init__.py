@@ -4,6 +4,7 @@ from .clock import Clock, SystemClock
 from .errors import (
     Conflict,
     Corrupt,
+    CursorExpired,
     HoldfastError,
     Misused,
     Moved,
@@ -21,6 +22,7 @@ __all__ = [
     "Clock",
     "Conflict",
     "Corrupt",
+    "CursorExpired",
     "HoldfastError",
     "Misused",
     "Moved",

@@ -31,6 +31,10 @@ class VersionConflict(Conflict):
     """The stored version is not the expected one. Nothing was written."""
 
 
+class CursorExpired(Conflict):
+    """What comes behind the cursor is not all kept. Take the feed's position, read everything, follow from there."""
+
+
 class Refused(HoldfastError):
     """A bound was reached. Wait `wait_s` seconds, or ask for less. Nothing was changed."""
 

@@ -12,16 +12,30 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+from ..model.clock import Clock, SystemClock
 from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
 from ..runtime import Periodic, shielded
 from .accesses import Accesses
-from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
+from .contract import (
+    Batch,
+    Changes,
+    Entry,
+    FeedBounds,
+    IdPage,
+    JournalBounds,
+    OpenStream,
+    Page,
+    Past,
+    Query,
+    StoreInfo,
+)
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_address import Durability
 from .sqlite_checkpoint import Checkpoints, sync_log
 from .sqlite_faults import translated
+from .sqlite_feed import SqliteFeed
 from .sqlite_file import SCHEMA, connect, prepare, statement
 from .sqlite_health import Health
 from .sqlite_journal import SqliteTrim, read_entries, read_origins, read_unfinished
@@ -49,13 +63,13 @@ class Connections(NamedTuple):
 
 
 class SqliteStore:
-    """Keeps records and journals in a SQLite file in WAL mode: `Store`, `Listing`, `Described` and `Journal`.
+    """Keeps records in a SQLite file in WAL mode: `Store`, `Listing`, `Described`, `Journal` and `Feed`.
 
     Writes of all tasks that wait together are one statement and one fsync (group commit), in a thread; reads are in
     another. Opened by `SqliteStore.open`.
     """
 
-    def __init__(self, path: Path, durability: Durability, connections: Connections) -> None:
+    def __init__(self, path: Path, durability: Durability, connections: Connections, clock: Clock) -> None:
         to_write, to_read, to_fold, to_check = connections
         writer = Writer(to_write, durability)
         self._path = path
@@ -66,6 +80,8 @@ class SqliteStore:
         self._reader: Lane[Read] = Lane("the database's reader", Reader(to_read).read, to_read.close)
         self._checkpoints = Checkpoints(path, to_fold, writer, self._run)
         self._trim = SqliteTrim(self._read, self._run)
+        self._feed = SqliteFeed(self._read, self._run)
+        self._now = clock.now
         self._not_swept = ""
         self._accesses = Accesses()
         self._pages = Pages()
@@ -76,12 +92,17 @@ class SqliteStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path, *, durability: Durability = "full", safe_every_s: float = _SAFE_EVERY_S
+        cls,
+        path: Path,
+        *,
+        durability: Durability = "full",
+        safe_every_s: float = _SAFE_EVERY_S,
+        clock: Clock | None = None,
     ) -> AsyncIterator[SqliteStore]:
         """Open the file at `path`, made if it is not there; at the end write what waits and close it.
 
         A durable write returns once it is power-safe ("full"), or at once: then what was written is made so every
-        `safe_every_s` seconds and at the end ("interval"), or never ("off").
+        `safe_every_s` seconds and at the end ("interval"), or never ("off"). `clock` says when a change was made.
 
         Raises:
             Misused: It cannot be made or written, is not a store of Holdfast, or is of a newer version. Nothing was
@@ -89,7 +110,7 @@ class SqliteStore:
             Unavailable: It is locked for too long, or the disk is full.
             Corrupt: It is damaged where it says what is in it. Nothing was changed.
         """
-        store = cls(path, durability, await asyncio.to_thread(_opened, path, durability))
+        store = cls(path, durability, await asyncio.to_thread(_opened, path, durability), clock or SystemClock())
         chores = [
             Periodic("write accesses", store._write_if_wanted, interval_s=_CHORE_S),
             Periodic("fold the log", store._checkpoints.make_if_wanted, interval_s=_CHORE_S),
@@ -117,12 +138,13 @@ class SqliteStore:
     async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
         if record.version != expect + 1:
             raise Misused(f"a record put with expect={expect} has version {expect + 1}, not {record.version}")
-        await self._write(Put(record, durable=durable))
+        await self._write(Put(record, durable=durable, at=self._now()))
 
     async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         if not _is_text(session_id):
             return False
-        deleted: bool = await self._write(Delete(session_id, expect=expect, due_at=None, durable=durable))
+        act = Delete(session_id, expect=expect, due_at=None, durable=durable, at=self._now())
+        deleted: bool = await self._write(act)
         if deleted:
             self._accesses.forget(session_id)
         return deleted
@@ -148,7 +170,8 @@ class SqliteStore:
             await self._write_accesses()
             found = await self._due(now, limit)
         due = [record for record in found if self._accesses.merged(record).deadline <= now]
-        acts = [Delete(record.id, expect=record, due_at=now, durable=False) for record in due]
+        at = self._now()
+        acts = [Delete(record.id, expect=record, due_at=now, durable=False, at=at) for record in due]
         gone: list[Record] = []
         for start in range(0, len(acts), ROWS_MAX):
             await self._writer.submit(*acts[start : start + ROWS_MAX])
@@ -203,6 +226,18 @@ class SqliteStore:
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await self._trim.trim(bounds, now)
+
+    async def changes(self, *, after: str | None = None, limit: int = 500) -> Changes:
+        return await self._feed.changes(after, limit)
+
+    async def position(self) -> str:
+        return await self._feed.position()
+
+    async def state_at(self, at: float, *, changed: bool = False, cursor: str | None = None, limit: int = 500) -> Past:
+        return await self._feed.state_at(at, changed, cursor, limit)
+
+    async def trim_changes(self, bounds: FeedBounds, now: float) -> int:
+        return await self._feed.trim(bounds, now)
 
     async def _due(self, now: float, limit: int) -> list[Record]:
         """Return the next records that are due, behind any pages of which nothing can be read.

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..codec.envelope import seal
 from ..model.session import Record
-from .contract import Entry
+from .contract import ChangeKind, Entry
 from .lane import Act
 
 ROWS_MAX: Final = 1024
@@ -27,11 +27,11 @@ class Write(Act):
 
 
 class Put(Write):
-    """One record, at the version after the one that must be stored."""
+    """One record, at the version after the one that must be stored, written at `at`."""
 
     __slots__ = ("record",)
 
-    def __init__(self, record: Record, *, durable: bool) -> None:
+    def __init__(self, record: Record, *, durable: bool, at: float = 0.0) -> None:
         body = seal(record)
         timeout = math.inf if record.timeout is None else record.timeout
         row = (
@@ -45,19 +45,23 @@ class Put(Write):
             record.owner,
             record.state,
             body,
+            at,
         )
         super().__init__(record.id, [row], durable=durable, size_bytes=len(body))
         self.record = record
 
 
 class Delete(Write):
-    """Deletes a record; its result is whether this did it."""
+    """Deletes a record at `at`; its result is whether this did it."""
 
     __slots__ = ()
 
-    def __init__(self, session_id: str, *, expect: Record | None, due_at: float | None, durable: bool) -> None:
+    def __init__(
+        self, session_id: str, *, expect: Record | None, due_at: float | None, durable: bool, at: float = 0.0
+    ) -> None:
         expected = (None, None) if expect is None else (expect.version, expect.created_at)
-        super().__init__(session_id, [(session_id, *expected, due_at)], durable=durable)
+        kind = ChangeKind.DELETED if due_at is None else ChangeKind.EXPIRED
+        super().__init__(session_id, [(session_id, *expected, due_at, int(kind), at)], durable=durable)
 
 
 class Touch(Write):

@@ -17,7 +17,7 @@ from .sqlite_address import Durability
 from .sqlite_faults import check_place, code_of, not_opened
 
 APPLICATION_ID: Final = 0x48466473  # "HFds"
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 BUSY_TIMEOUT_S: Final = 4.0  # below the deadline of a call, so that the cause is told
 
 _SQL: Final = Path(__file__).parent / "sql"
@@ -30,10 +30,11 @@ _making: Final = threading.Lock()
 
 @lru_cache(maxsize=512)
 def statement(name: str, rows: int = 0, columns: int = 0) -> str:
-    """Return the statement in `sql/<name>.sql`, with `rows` rows of parameters where it says so."""
+    """Return the statement in `sql/<name>.sql`, with `rows` rows of parameters where it says so, maybe numbered."""
     text = _SQL.joinpath(f"{name}.sql").read_text("utf-8")
     row = f"({', '.join('?' * columns)})"
-    return text.replace("/*rows*/", ", ".join([row] * rows))
+    text = text.replace("/*rows*/", ", ".join([row] * rows))
+    return text.replace("/*numbered rows*/", ", ".join(f"{row[:-1]}, {number})" for number in range(1, rows + 1)))
 
 
 def connect(path: Path, durability: Durability = "full") -> sqlite3.Connection:

@@ -17,7 +17,7 @@ from typing import Final
 
 from .sqlite_faults import code_of, damaged
 
-_TABLES: Final = ("counters", "sessions", "journal_sizes", "journal_left", "journal")
+_TABLES: Final = ("counters", "sessions", "journal_sizes", "journal_left", "feed", "feed_parts", "changes", "journal")
 _LONGEST_S: Final = 600.0
 _STOP_TRIES: Final = 10
 _STOP_PAUSE_S: Final = 0.05

@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from ..model.clock import SystemClock
 from ..model.errors import Conflict, Corrupt, Misused, Unavailable
 from ..model.ids import redacted
 from .sqlite_acts import Put
@@ -60,7 +61,12 @@ class Repair:
                 "the right to write to its folder"
             ) from error
         except sqlite3.Error as error:
+            if code_of(error) == sqlite3.SQLITE_CORRUPT:
+                raise self._nothing_left() from error  # not even what says which tables there are
             raise not_opened(self._path, error) from error
+
+    def _nothing_left(self) -> Corrupt:
+        return Corrupt(f"{self._path} has no session that can be read; restore it from a backup")
 
     def _run(self, progress: Progress, find: Find) -> Repaired:
         try:
@@ -123,10 +129,11 @@ class Repair:
             saved = _sessions(source, target, progress)
             entries, lost_entries = _journal(source, target, saved.numbers, progress)
             _term(source, target)
+            target.execute("UPDATE feed SET horizon = ?", (SystemClock().now(),))
             target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         lost = saved.damaged | {each for each in ids_in_index(source) if each not in saved.ids}
         if not saved.ids:
-            raise Corrupt(f"{self._path} has no session that can be read; restore it from a backup")
+            raise self._nothing_left()
         self._make_ready()
         return Repaired(
             kept="",
@@ -192,8 +199,9 @@ def _sessions(source: sqlite3.Connection, target: sqlite3.Connection, progress: 
     numbers: set[int] = set()
     ids: set[str] = set()
     damaged: set[str] = set()
-    columns = "n, id, version, term, created_at, last_accessed, timeout, expires_at, owner, state, body"
-    text = f"INSERT INTO sessions ({columns}) VALUES ({', '.join('?' * 11)}) ON CONFLICT DO NOTHING"
+    columns = "n, id, version, term, created_at, last_accessed, timeout, expires_at, owner, state, body, written_at"
+    # Changed by nothing in the feed, which begins anew.
+    text = f"INSERT INTO sessions ({columns}, changed) VALUES ({', '.join('?' * 12)}, 0) ON CONFLICT DO NOTHING"
     salvage = Salvage(source, "sessions", RECORD)
     progress("saving sessions", 0, 0)
     target.execute("BEGIN")

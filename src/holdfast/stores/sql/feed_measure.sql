@@ -1,0 +1,9 @@
+-- One step: measure what came since, for the part that is being written.
+WITH step AS MATERIALIZED (
+    SELECT n, at, length(body) + coalesce(length(before), 0) + length(id) AS bytes
+    FROM changes
+    WHERE n > (SELECT measured FROM feed)
+    ORDER BY n
+    LIMIT :step
+)
+SELECT count(*), max(n), max(at), min(at), sum(bytes) FROM step

@@ -1,0 +1,193 @@
+"""The feed of a SQLite store: read back, and kept within its bounds. Triggers write it (schema_5.sql)."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ..codec.envelope import open_
+from ..model.errors import Corrupt, Misused
+from ..model.ids import redacted
+from ..model.session import Record
+from .contract import Change, ChangeKind, Changes, FeedBounds, Past
+from .feed_cursor import FeedCursor, cursor_from, expired, mark_of, too_early
+from .sqlite_file import statement, transaction
+
+Connection = sqlite3.Connection
+
+_PARTS: Final = 24
+_WINDOW: Final = 2000  # rows that one page of the past looks at
+_PAGE_BYTES: Final = 8 * 2**20
+_STEP: Final = 1000
+_STEP_BYTES: Final = 8 * 2**20
+_MEASURED: Final = 10_000
+_TOLD_MAX: Final = 1000
+
+_log = logging.getLogger(__name__)
+_replaced: Final = msgspec.structs.replace
+
+
+class _Standing(NamedTuple):
+    store: str
+    horizon: float
+    trimmed: int
+    newest: int
+    id: str | None
+    at: float
+    kind: int
+
+    @property
+    def mark(self) -> int:
+        return 0 if self.id is None else mark_of(self.id, self.at, self.kind)
+
+
+class SqliteFeed:
+    """Reads the feed on the reader's thread, and trims it on the writer's in steps, so that nobody waits long."""
+
+    def __init__(
+        self,
+        read: Callable[[Callable[[Connection], Any]], Awaitable[Any]],
+        write: Callable[[Callable[[Connection], int]], Awaitable[int]],
+    ) -> None:
+        self._read = read
+        self._write = write
+        self._told: set[str] = set()
+
+    async def changes(self, after: str | None, limit: int) -> Changes:
+        """Do what `Feed.changes` does."""
+        cursor = None if after is None else cursor_from(after)
+        changes: Changes = await self._read(partial(self._changes, cursor=cursor, limit=limit))
+        return changes
+
+    async def position(self) -> str:
+        """Do what `Feed.position` does."""
+        standing: _Standing = await self._read(_standing)
+        return str(FeedCursor(standing.store, standing.newest, standing.mark))
+
+    async def state_at(self, at: float, changed: bool, cursor: str | None, limit: int) -> Past:
+        """Do what `Feed.state_at` does: first by what is stored, then by what was changed since."""
+        place = _place(("c0" if changed else "s0") if cursor is None else cursor)
+        past: Past = await self._read(partial(self._past, at=at, place=place, limit=limit))
+        return past
+
+    async def trim(self, bounds: FeedBounds, now: float) -> int:
+        """Do what `Feed.trim_changes` does."""
+        while await self._write(partial(_measured, bounds=bounds, now=now)):
+            pass
+        trimmed = 0
+        wanted = {"step": _STEP, "step_bytes": _STEP_BYTES}
+        while gone := await self._write(lambda connection: connection.execute(statement("feed_trim"), wanted).rowcount):
+            trimmed += gone
+        return trimmed
+
+    def _changes(self, connection: Connection, cursor: FeedCursor | None, limit: int) -> Changes:
+        wanted = {"after": 0 if cursor is None else cursor.n, "limit": limit}
+        rows: list[tuple[Any, ...]] = []
+        size_bytes = 0
+        for row in connection.execute(statement("changes"), wanted):
+            rows.append(row)
+            size_bytes += len(row[-1])
+            if size_bytes >= _PAGE_BYTES:
+                break
+        # Invariant: this is read last. Whatever was trimmed before the rows were read is known here.
+        standing = _standing(connection, None if cursor is None else cursor.n)
+        if cursor is None:
+            cursor = FeedCursor(standing.store, standing.trimmed, 0)
+        elif cursor.store != standing.store:
+            raise Misused("this is a cursor of another store's feed; pass one that this store returned")
+        elif cursor.n < standing.trimmed or (cursor.n > standing.trimmed and cursor.mark != standing.mark):
+            raise expired(lost=cursor.n > standing.newest)
+        changes: list[Change] = []
+        for n, session_id, at, kind, last_accessed, body in rows:
+            cursor = FeedCursor(standing.store, n, mark_of(session_id, at, kind))
+            record = self._readable(session_id, body, last_accessed)
+            if record is not None:
+                changes.append(Change(ChangeKind(kind), at, record, str(cursor)))
+        return Changes(changes, str(cursor), len(rows) < limit and size_bytes < _PAGE_BYTES)
+
+    def _past(self, connection: Connection, at: float, place: tuple[str, int], limit: int) -> Past:
+        phase, after = place
+        window = min(_WINDOW, max(limit, 1))
+        name = "past_stored" if phase == "s" else "past_changed"
+        wanted = {"after": after, "window": window, "at": at}
+        *rows, (end, _, looked_at) = connection.execute(statement(name), wanted).fetchall()
+        horizon = _standing(connection).horizon  # read last, as above
+        if at < horizon:
+            raise too_early(at, horizon)
+        records = [
+            record for _, session_id, body in rows if (record := self._readable(session_id, body, None)) is not None
+        ]
+        if looked_at == window:
+            return Past(records, f"{phase}{end}")
+        return Past(records, "c0" if phase == "s" else None)
+
+    def _readable(self, session_id: str, body: bytes, last_accessed: float | None) -> Record | None:
+        try:
+            record = open_(body, session_id)
+        except (Corrupt, Misused) as error:
+            if session_id not in self._told and len(self._told) < _TOLD_MAX:
+                self._told.add(session_id)
+                _log.error("a change of session %s is left out of the feed: %s", redacted(str(session_id)), error)
+            return None
+        if last_accessed is None or last_accessed == record.last_accessed:
+            return record
+        return _replaced(record, last_accessed=last_accessed)
+
+
+def _place(cursor: str) -> tuple[str, int]:
+    if cursor[:1] not in ("s", "c") or not cursor[1:].isascii() or not cursor[1:].isdigit() or len(cursor) > 20:
+        raise Misused("this is not a cursor of the past of a SQLite store; pass one that it returned")
+    return cursor[0], int(cursor[1:])
+
+
+def _standing(connection: Connection, n: int | None = None) -> _Standing:
+    return _Standing(*connection.execute(statement("feed"), {"n": n}).fetchone())
+
+
+def _measured(connection: Connection, bounds: FeedBounds, now: float) -> bool:
+    """Measure a step of what came since; at the end of it, begin a new part and give up old ones. Tell if more is left.
+
+    Invariant: the horizon is moved together with what says which changes go, and before they do.
+    """
+    with transaction(connection):
+        count, last, ended_at, began_at, size = connection.execute(
+            statement("feed_measure"), {"step": _MEASURED}
+        ).fetchone()
+        if count:
+            connection.execute("UPDATE feed SET measured = ?", (last,))
+            connection.execute(
+                "UPDATE feed_parts SET began_at = coalesce(began_at, ?), ended_at = max(ended_at, ?), bytes = bytes + ?"
+                " WHERE first = (SELECT max(first) FROM feed_parts)",
+                (began_at, ended_at, size),
+            )
+        if count == _MEASURED:
+            return True
+        parts = connection.execute("SELECT first, began_at, ended_at, bytes FROM feed_parts ORDER BY first").fetchall()
+        _, began_at, _, size = parts[-1]
+        too_long = began_at is not None and now - began_at >= bounds.age_s_max / _PARTS
+        if began_at is not None and (too_long or size >= bounds.bytes_max / _PARTS):
+            measured = connection.execute("SELECT measured FROM feed").fetchone()[0]
+            parts.append((measured + 1, None, 0.0, 0))
+            connection.execute("INSERT INTO feed_parts VALUES (?, ?, ?, ?)", parts[-1])
+        _give_up(connection, parts, bounds, now)
+    return False
+
+
+def _give_up(connection: Connection, parts: list[tuple[Any, ...]], bounds: FeedBounds, now: float) -> None:
+    """Have the oldest parts go that exceed the bounds; the one that is being written stays."""
+    kept_bytes = sum(size for *_, size in parts)
+    for (first, _, ended_at, size), (next_first, *_) in pairwise(parts):
+        if ended_at > now - bounds.age_s_max and kept_bytes <= bounds.bytes_max:
+            return
+        kept_bytes -= size
+        connection.execute(
+            "UPDATE feed SET horizon = max(horizon, ?), trimmed = ?",
+            (ended_at, next_first - 1),
+        )
+        connection.execute("DELETE FROM feed_parts WHERE first = ?", (first,))
