@@ -8,7 +8,7 @@
 The map, from the bottom up; a package imports only from those above it in this list:
 
     model          the words: session record, ids, errors, clock
-    codec          values and records to bytes and back, exactly
+    codec          values and records to bytes and back, exactly; compressed and encrypted
     runtime        the only makers of tasks and endless loops
     stores         where records and journals are kept: contract, memory, sqlite
     sessions       the manager: creates, reads, changes and ends sessions
@@ -30,11 +30,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .codec import Codec, KeyRing
     from .model import (
         Clock,
         Conflict,
         Corrupt,
         HoldfastError,
+        KeyMissing,
         Misused,
         Moved,
         NotFound,
@@ -69,12 +71,15 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "Capacity": "sessions",
     "Clock": "model",
+    "Codec": "codec",
     "Conflict": "model",
     "Corrupt": "model",
     "Draft": "sessions",
     "EventsMissed": "sessions",
     "Group": "sessions",
     "HoldfastError": "model",
+    "KeyMissing": "model",
+    "KeyRing": "codec",
     "Latency": "sessions",
     "MemoryStore": "stores",
     "Metrics": "sessions",
@@ -105,12 +110,15 @@ _HOMES: Final = {
 __all__ = [
     "Capacity",
     "Clock",
+    "Codec",
     "Conflict",
     "Corrupt",
     "Draft",
     "EventsMissed",
     "Group",
     "HoldfastError",
+    "KeyMissing",
+    "KeyRing",
     "Latency",
     "MemoryStore",
     "Metrics",

@@ -15,7 +15,7 @@ import pytest
 from holdfast import Unavailable
 from holdfast.stores.contract import Kind, OpenStream, append_to
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.stores.sqlite_file import connect
+from holdfast.stores.sqlite_file import SCHEMA, connect
 from holdfast.testing.records import entry_of, record_of
 
 HERE = Path(__file__).parent
@@ -86,7 +86,7 @@ async def test_a_file_of_schema_1_opens_with_all_it_held(path: Path) -> None:
         assert await store.unfinished("s") == [OpenStream(OPEN[0], 1)]
         assert await store.origins("s", 0, 2**63 - 1) == set()
         assert await store.next_term() == 4
-    assert schema_of(path) == 3
+    assert schema_of(path) == SCHEMA
 
 
 async def test_a_file_of_schema_1_keeps_origins_once_it_was_opened(path: Path) -> None:
@@ -146,7 +146,7 @@ async def test_a_migration_that_is_killed_leaves_the_file_as_it_was(path: Path) 
     assert (schema_of(path), dump_of(path)) == (1, before)
     async with SqliteStore.open(path) as store:
         assert await store.read("s", "open", after=START) == OPEN
-    assert schema_of(path) == 3
+    assert schema_of(path) == SCHEMA
 
 
 @pytest.mark.slow
@@ -155,6 +155,6 @@ async def test_several_processes_may_open_a_file_of_schema_1_at_once(path: Path)
     command = (sys.executable, HERE / "opening_program.py", f"sqlite:///{path}")
     programs = [await asyncio.create_subprocess_exec(*command) for _ in range(4)]
     assert [await program.wait() for program in programs] == [0] * 4
-    assert schema_of(path) == 3
+    assert schema_of(path) == SCHEMA
     async with SqliteStore.open(path) as store:
         assert await store.read("s", "open", after=START) == OPEN

@@ -14,7 +14,7 @@ from holdfast import Conflict, Corrupt, HoldfastError, Misused
 from holdfast.stores import upkeep_of
 from holdfast.stores.contract import append_to
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.stores.sqlite_file import connect
+from holdfast.stores.sqlite_file import SCHEMA, connect
 from holdfast.testing.records import NOW, entry_of, record_of
 
 PROGRAM = Path(__file__).parent / "repairing_program.py"
@@ -104,7 +104,7 @@ def test_a_sound_store_is_found_sound_and_left_alone(path: Path) -> None:
     assert contents_of(path.parent) == before
     inspection = upkeep_of(url_of(path) + "?durability=interval").inspect(NOW)
     assert inspection.sessions == {"active": COUNT, "terminated": 0}
-    assert (inspection.info.schema, inspection.info.durability) == (3, "interval")
+    assert (inspection.info.schema, inspection.info.durability) == (SCHEMA, "interval")
     assert inspection.size_bytes == len(before[path.name])
 
 

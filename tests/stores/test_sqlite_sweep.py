@@ -14,7 +14,7 @@ import pytest
 from holdfast.stores.contract import Journal, append_to
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.sqlite_acts import Put
-from holdfast.stores.sqlite_file import connect, migrate, statement
+from holdfast.stores.sqlite_file import SCHEMA, connect, migrate, statement
 from holdfast.testing.records import entry_of, record_of
 from tests import kit
 
@@ -116,7 +116,7 @@ async def test_a_process_of_schema_2_goes_on_deleting_and_inserting(path: Path, 
         assert await store.get("u") == record_of("u")
         assert await store.read("s", "open", after=START) == []
         await kit.eventually_async(lambda: ask(path, "SELECT count(*) FROM journal") == 0)
-    assert ask(path, "PRAGMA user_version") == 3
+    assert ask(path, "PRAGMA user_version") == SCHEMA
 
 
 async def test_a_file_of_schema_2_is_then_what_a_new_one_is(path: Path, old: sqlite3.Connection) -> None:
@@ -135,6 +135,6 @@ def test_a_migration_from_schema_2_is_all_or_nothing(path: Path, old: sqlite3.Co
     before = list(old.iterdump())
     old.execute("BEGIN IMMEDIATE")
     migrate(old, 2)
-    assert old.execute("PRAGMA user_version").fetchone() == (3,)
+    assert old.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
     old.execute("ROLLBACK")
     assert (ask(path, "PRAGMA user_version"), list(old.iterdump())) == (2, before)

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ..codec.envelope import seal
+from ..codec import Codec
 from ..model.errors import Corrupt, Moved, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
@@ -60,10 +60,10 @@ class Put:
 
     __slots__ = ("_id_bytes", "_numbers", "_record", "_sealed")
 
-    def __init__(self, record: Record, numbers: Numbers) -> None:
+    def __init__(self, record: Record, numbers: Numbers, codec: Codec) -> None:
         self._record = record
         self._id_bytes = record.id.encode()
-        self._sealed = seal(record)
+        self._sealed = codec.seal(record)
         self._numbers = numbers
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ..codec import PLAIN, Codec
 from ..model.errors import Misused
 from .contract import Store
 from .memory import MemoryStore
@@ -16,26 +17,26 @@ _KNOWN = "memory:// and sqlite:///relative/path or sqlite:////absolute/path, or 
 
 
 # Imported late: whoever keeps sessions in memory needs no sqlite3, and each of the others is an extra.
-def _sqlite(parts: SplitResult) -> AbstractAsyncContextManager[Store]:
+def _sqlite(parts: SplitResult, codec: Codec) -> AbstractAsyncContextManager[Store]:
     from .sqlite import SqliteStore
     from .sqlite_address import place_of
 
     path, durability = place_of(parts.path, parts.query)
-    return SqliteStore.open(path, durability=durability)
+    return SqliteStore.open(path, durability=durability, codec=codec)
 
 
-def _leveldb(parts: SplitResult) -> AbstractAsyncContextManager[Store]:
+def _leveldb(parts: SplitResult, codec: Codec) -> AbstractAsyncContextManager[Store]:
     from . import leveldb
     from .ordered import OrderedStore
 
-    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts))
+    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts), codec=codec)
 
 
-def _rocksdb(parts: SplitResult) -> AbstractAsyncContextManager[Store]:
+def _rocksdb(parts: SplitResult, codec: Codec) -> AbstractAsyncContextManager[Store]:
     from . import rocksdb
     from .ordered import OrderedStore
 
-    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts))
+    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts), codec=codec)
 
 
 def _path_of(parts: SplitResult) -> Path:
@@ -46,8 +47,10 @@ _IN_FILES: Final = {"sqlite": _sqlite, "leveldb": _leveldb, "rocksdb": _rocksdb}
 
 
 @asynccontextmanager
-async def open_store(url: str) -> AsyncIterator[Store]:
+async def open_store(url: str, *, codec: Codec = PLAIN) -> AsyncIterator[Store]:
     """Open the store at `url` and close it at the end; what waits is written before it is closed.
+
+    What is kept on a disk is sealed by `codec`; in memory nothing is.
 
     Raises:
         Misused: The address is not understood, its extra is not installed, or what is there is not a store this version
@@ -61,7 +64,7 @@ async def open_store(url: str) -> AsyncIterator[Store]:
     if parts.scheme == "memory" and not parts.path:
         yield MemoryStore()
     elif parts.scheme in _IN_FILES and len(parts.path) > 1:
-        async with _IN_FILES[parts.scheme](parts) as store:
+        async with _IN_FILES[parts.scheme](parts, codec) as store:
             yield store
     else:
         raise Misused(f"the store address {url!r} is not understood; use {_KNOWN}")
