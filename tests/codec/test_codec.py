@@ -8,6 +8,9 @@ from zlib import crc32
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,6 +136,23 @@ def test_the_same_record_never_looks_the_same_twice() -> None:
     codec = CODECS["encrypted"]
     assert len({codec.seal(RECORD)[-60:] for _ in range(1000)}) == 1000
     assert len({codec.seal_bytes(b"", b"") for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 2**20])
+def test_what_is_long_is_sealed_piece_by_piece_and_is_the_same(more: int) -> None:
+    """R-PER-5: and read by whoever does it at once, with every changed byte found."""
+    codec, data = CODECS["encrypted"], b"hold fast " * 104_858
+    data = data[: 2**20 + more] if more < 2**20 else data + data[: 2**20]
+    sealed = codec.seal_bytes(data, b"c")
+    assert codec.open_bytes(sealed, b"c") == data
+    at = len(codec.start) + 5
+    salt, nonce, rest = sealed[at : at + 8], sealed[at + 8 : at + 20], sealed[at + 20 :]
+    key = HKDF(SHA256(), 32, salt, b"holdfast codec 2").derive(NEW.keys["2027"])
+    assert AESGCM(key).decrypt(nonce, rest, sealed[: len(codec.start) + 1] + b"bytes\0c") == data
+    header, body = sealed[: at - 4], sealed[at:-1] + bytes([sealed[-1] ^ 1])
+    crc = crc32(body, crc32(header, crc32(b"bytes\0c"))).to_bytes(4, "big")
+    with pytest.raises(Corrupt, match="wrong key, or it was changed"):
+        codec.open_bytes(header + crc + body, b"c")
 
 
 def test_every_key_of_the_ring_opens_and_the_current_one_seals() -> None:

@@ -15,7 +15,7 @@ from ..model.errors import Corrupt
 from . import ordered_keys as keys
 from .ordered_engine import Engine, View
 from .ordered_entries import closed_entry, entry_number, entry_of, entry_value, sealed_in
-from .sealing import SAMPLES_MAX, Step, dictionary_context, resealed
+from .sealing import SAMPLES_MAX, SAMPLES_MIN, Step, dictionary_context, resealed
 
 _SESSIONS: Final = 200
 _ENTRIES: Final = 16  # each may have 60 MiB
