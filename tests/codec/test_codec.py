@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from holdfast.codec import Codec, KeyRing, encode
 from holdfast.codec.envelope import key_of
+from holdfast.codec.seal import Seals
 from holdfast.model import Corrupt, KeyMissing, Misused, Record
 from holdfast.testing.records import record_of
 
@@ -136,6 +137,18 @@ def test_the_same_record_never_looks_the_same_twice() -> None:
     codec = CODECS["encrypted"]
     assert len({codec.seal(RECORD)[-60:] for _ in range(1000)}) == 1000
     assert len({codec.seal_bytes(b"", b"") for _ in range(1000)}) == 1000
+
+
+def test_copies_of_a_machine_that_both_go_on_use_no_nonce_for_two_contents() -> None:
+    """As two virtual machines started from one image do: salt and counter are the same in both."""
+    one, two = Seals(NEW), Seals(NEW)
+    one.seal(b"", b"")
+    two._salt, two._uses_left = one._salt, one._uses_left
+    sealed = [each.seal(data, bound) for each, data, bound in ((one, b"a", b"x"), (two, b"b", b"x"))]
+    two._uses_left = one._uses_left = 7
+    sealed += [one.seal(b"a", b"x"), two.seal(b"a", b"y")]
+    assert len({each[:8] for each in sealed}) == 1
+    assert len({each[8:20] for each in sealed}) == 4
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1, 2**20])
