@@ -8,7 +8,7 @@
 The map, from the bottom up; a package imports only from those above it in this list:
 
     model          the words: session record, ids, errors, clock
-    codec          values and records to bytes and back, exactly
+    codec          values and records to bytes and back, exactly; compressed and encrypted
     runtime        the only makers of tasks and endless loops
     stores         where records and journals are kept: contract, memory, sqlite
     sessions       the manager: creates, reads, changes and ends sessions
@@ -30,12 +30,14 @@ from typing import TYPE_CHECKING, Any, Final
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .codec import Codec, KeyRing
     from .model import (
         Clock,
         Conflict,
         Corrupt,
         CursorExpired,
         HoldfastError,
+        KeyMissing,
         Misused,
         Moved,
         NotFound,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "Capacity": "sessions",
     "Clock": "model",
+    "Codec": "codec",
     "Conflict": "model",
     "Corrupt": "model",
     "CursorExpired": "model",
@@ -77,6 +80,8 @@ _HOMES: Final = {
     "EventsMissed": "sessions",
     "Group": "sessions",
     "HoldfastError": "model",
+    "KeyMissing": "model",
+    "KeyRing": "codec",
     "Latency": "sessions",
     "MemoryStore": "stores",
     "Metrics": "sessions",
@@ -107,6 +112,7 @@ _HOMES: Final = {
 __all__ = [
     "Capacity",
     "Clock",
+    "Codec",
     "Conflict",
     "Corrupt",
     "CursorExpired",
@@ -114,6 +120,8 @@ __all__ = [
     "EventsMissed",
     "Group",
     "HoldfastError",
+    "KeyMissing",
+    "KeyRing",
     "Latency",
     "MemoryStore",
     "Metrics",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import Codec, KeyRing
 from holdfast.cli.main import main
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.records import record_of
@@ -69,7 +70,7 @@ def test_damage_is_found_with_exit_code_1_and_repaired(path: Path, capsys: pytes
     code, out, _ = run(capsys, "check", url, "--json")
     assert (code, json.loads(out)) == (
         1,
-        {"pages": [], "records": 1, "newer": 0, "damaged": 1, "named": ["hit-…"]},
+        {"pages": [], "records": 1, "newer": 0, "locked": 0, "damaged": 1, "named": ["hit-…"]},
     )
     code, out, err = run(capsys, "repair", url)
     assert (code, err) == (0, "")
@@ -115,3 +116,50 @@ def test_progress_is_for_terminals(path: Path, terminal: bool) -> None:
     assert (ran.returncode, ran.stdout) == (0, b"2 sessions can be read.\nNothing is damaged.\n")
     assert (b"checking pages" in seen) is terminal
     assert seen.endswith(b"\r\x1b[K") is terminal
+
+
+KEYS = f"2026 {'QUFB' * 10}QUE=\n"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    keys = tmp_path / "keys"
+    keys.write_text(KEYS)
+    keys.chmod(0o600)
+    return keys
+
+
+async def sealed(path: Path) -> str:
+    """Make a store whose second session is encrypted, the first one not; return its address."""
+    for name, codec in (("first-session", Codec()), ("hit-session", Codec(keys=KeyRing.parse(KEYS, "here")))):
+        async with SqliteStore.open(path, codec=codec) as store:
+            await store.put(record_of(name, timeout=None), expect=0)
+    return f"sqlite:///{path}"
+
+
+async def test_info_says_what_lies_under_which_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """R-STO-6: without the keys, so that whoever wants to remove one can see whether anything needs it."""
+    url = await sealed(tmp_path / "sessions.db")
+    code, out, _ = run(capsys, "info", url)
+    assert (code, "keys        1 under 2026, 1 not encrypted\n" in out) == (0, True)
+    assert json.loads(run(capsys, "info", url, "--json")[1])["keys"] == {"": 1, "2026": 1}
+
+
+async def test_what_is_encrypted_is_checked_and_repaired_with_its_keys(
+    tmp_path: Path, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """R-STO-2: and without them it is whole as far as its checksum tells, and nothing is changed."""
+    path = tmp_path / "sessions.db"
+    url = await sealed(path)
+    told = "2 sessions can be read, 1 of them with keys that were not given.\nNothing is damaged.\n"
+    assert run(capsys, "check", url) == (0, told, "")
+    assert run(capsys, "repair", url)[0] == 0  # nothing is damaged
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE sessions SET body = zeroblob(40) WHERE id = 'first-session'")
+        connection.commit()
+    code, _, err = run(capsys, "repair", url)
+    assert (code, "holds 1 sessions under keys that were not given" in err) == (1, True)
+    code, out, _ = run(capsys, "repair", url, "--key-file", str(keys))
+    assert (code, "is sound again, with 1 sessions" in out) == (0, True)
+    async with SqliteStore.open(path, codec=Codec(keys=KeyRing.parse(KEYS, "here"))) as store:
+        assert await store.get("hit-session") == record_of("hit-session", timeout=None)

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.codec import decode, open_, seal
+from holdfast.codec import Codec, decode
 from holdfast.model import Corrupt, Misused
 from holdfast.testing.records import record_of
+
+seal, open_ = Codec().seal, Codec().open
 
 GOLDEN = Path(__file__).parent / "golden_v1.bin"
 RECORD = record_of("golden", version=7, term=3, max_age=86_400.0, owner="iss|ada", tags=frozenset({"x"}), reason="é")
@@ -19,6 +21,7 @@ RECORD = record_of("golden", version=7, term=3, max_age=86_400.0, owner="iss|ada
 def test_a_record_of_format_1_is_still_read() -> None:
     """R-STO-6."""
     assert open_(GOLDEN.read_bytes(), "golden") == RECORD
+    assert seal(RECORD) == GOLDEN.read_bytes()  # what is neither compressed nor encrypted is still written in it
     assert decode(RECORD.metadata) == {"n": 0}
 
 
@@ -51,5 +54,5 @@ def test_a_record_under_another_id_is_told() -> None:
 
 def test_a_newer_format_is_not_called_damage() -> None:
     """R-STO-6."""
-    with pytest.raises(Misused, match=r"format 2.*upgrade"):
-        open_(b"HF\x02" + seal(RECORD)[3:], "golden")
+    with pytest.raises(Misused, match=r"format 3.*upgrade"):
+        open_(b"HF\x03" + seal(RECORD)[3:], "golden")

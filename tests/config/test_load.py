@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from holdfast.config import load
+from holdfast.config.surroundings import environment_without_options
 from holdfast.model import Misused
 
 
@@ -114,3 +115,35 @@ def test_a_data_directory_may_have_any_name(tmp_path: Path) -> None:
     data = tmp_path / "what? 100%25 #1"
     settings = load({"data": str(data)}, ["true"], None)
     assert unquote(urlsplit(settings.store).path[1:]) == str(data / "sessions.db")
+
+
+KEYS = f"b {'QUFB' * 10}QUE=\na {'QUFC' * 10}QUI=\n"
+
+
+def test_the_keys_of_the_store_come_from_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-STO-6, R-SEC-4: never from the command line, and never from both."""
+    file = write(tmp_path / "keys", KEYS)
+    Path(file).chmod(0o600)
+    with_file = load({"key-file": file, "compress": "on"}, ["true"], None).codec
+    assert with_file.keys is not None
+    assert (with_file.keys.current, list(with_file.keys.keys), with_file.compress) == ("b", ["b", "a"], True)
+    assert load({}, ["true"], None).codec.keys is None
+    monkeypatch.setenv("HOLDFAST_KEYS", KEYS)
+    from_environment = load({}, ["true"], None).codec.keys
+    assert from_environment is not None
+    assert dict(from_environment.keys) == dict(with_file.keys.keys)
+    with pytest.raises(Misused, match="--key-file and HOLDFAST_KEYS both"):
+        load({"key-file": file}, ["true"], None)
+    monkeypatch.setenv("HOLDFAST_KEYS", "a QUFB")
+    with pytest.raises(Misused, match="HOLDFAST_KEYS, line 1") as told:
+        load({}, ["true"], None)
+    assert "QUFB" not in str(told.value)
+
+
+def test_the_keys_are_nothing_that_a_worker_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-ISO-1."""
+    monkeypatch.setenv("HOLDFAST_KEYS", KEYS)
+    assert "HOLDFAST_KEYS" not in load({}, ["true"], None).keeper.env
+    assert "HOLDFAST_KEYS" not in environment_without_options()

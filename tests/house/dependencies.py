@@ -31,6 +31,7 @@ HEIGHT: Final = {name: height for height, names in enumerate(LAYERS) for name in
 # A driver that is not spelled in the name of its file. Everything else is found by its own name.
 DRIVER_FILES: Final = {
     "asyncpg": "postgres",
+    "cryptography": "seal",
     "holdfast_keeper": "keeper",
     "httptools": "uvicorn",
     "mcp": "mcp_sdk",
@@ -41,6 +42,7 @@ DRIVER_FILES: Final = {
     "rocksdict": "rocksdb",
     "sqlite3": "sqlite",
     "uvloop": "uvicorn",
+    "zstandard": "compress",
 }
 STDLIB_DRIVERS: Final = frozenset({"sqlite3"})
 # What pyproject.toml names in `dependencies`: there is always one, so any file may use it.

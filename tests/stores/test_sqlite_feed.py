@@ -158,7 +158,7 @@ async def test_a_repaired_file_begins_a_feed_of_its_own(path: Path) -> None:
         seen = await store.position()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE sessions SET body = x'4846' WHERE id = 'b'")
-    await asyncio.to_thread(SqliteUpkeep(path, "full").repair, lambda *_: None)
+    await asyncio.to_thread(SqliteUpkeep(path, "full", PLAIN).repair, lambda *_: None)
     async with SqliteStore.open(path) as store:
         assert await changes_of(store) == []
         with pytest.raises(Misused):

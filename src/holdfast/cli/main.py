@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from .._version import __version__
 from ..config import OPTIONS, load
-from ..config.load import data_dir, nearest
+from ..config.load import data_dir, nearest, store_keys
 from ..model import HoldfastError, Misused
 from ..observability import LogSettings, log_to_stderr
 
@@ -52,7 +52,7 @@ def _run(words: list[str]) -> int:
     if options.command == "store":
         from .store import store
 
-        return store(options.does, options.url, json=options.json)
+        return store(options.does, options.url, store_keys(options.key_file), json=options.json)
     if options.command == "token":
         from .token import token
 
@@ -145,4 +145,5 @@ def _add_store(parser: _Parser) -> None:
         help="info: what it is; check: read all of it; repair: keep what can be read, when no server uses it",
     )
     parser.add_argument("url", metavar="URL", help="its address, as sqlite:///.holdfast/sessions.db")
+    parser.add_argument("--key-file", metavar="FILE", help="the keys it is encrypted with, as holdfast serve has them")
     parser.add_argument("--json", action="store_true", help="answer with one line of JSON")

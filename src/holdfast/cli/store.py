@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from ..codec import Codec, KeyRing
 from ..model import SystemClock
 from ..stores import Findings, Inspection, Repaired, upkeep_of
 from .output import ProgressLine, say, take_any_text
@@ -16,17 +17,18 @@ SHOWN_MAX: Final = 20
 Does: TypeAlias = Literal["info", "check", "repair"]
 
 
-def store(does: Does, url: str, *, json: bool) -> int:
-    """Do it and print what came of it; return 0, or 1 when a check found damage.
+def store(does: Does, url: str, keys: KeyRing | None = None, *, json: bool) -> int:
+    """Do it and print what came of it; return 0, or 1 when a check found damage. `keys` are those it is encrypted with.
 
     Raises:
         Misused: There is no such store, or it is of a newer version. Nothing was changed.
         Conflict: A process has it open that is to be repaired. Nothing was changed.
         Corrupt: Nothing of it can be read. Nothing was changed.
+        KeyMissing: It is to be repaired, and a key it is encrypted with was not given. Nothing was changed.
         Unavailable: It is locked, or the disk is full or does not work.
     """
     take_any_text()
-    upkeep = upkeep_of(url)
+    upkeep = upkeep_of(url, codec=Codec(keys=keys))
     clock = SystemClock()
     if does == "info":
         _tell(upkeep.inspect(clock.now()), _inspection, url, json=json)
@@ -55,13 +57,22 @@ def _inspection(found: Inspection, url: str) -> list[str]:
         f"durability  {found.info.durability}",
         f"sessions    {sessions}",
         f"size        {found.size_bytes:,} bytes, and {found.log_bytes:,} in its log",
+        f"keys        {_keys(found.keys)}",
         f"health      {found.info.health}",
     ]
 
 
+def _keys(counts: dict[str, int]) -> str:
+    shown = [f"{count:,} under {key}" for key, count in sorted(counts.items(), reverse=True) if key]
+    clear = counts.get("", 0)
+    shown += [f"{clear:,} not encrypted"] if clear else []
+    return ", ".join(shown) or "nothing is kept"
+
+
 def _findings(found: Findings, url: str) -> list[str]:
     newer = f", {found.newer:,} of them of a newer version of Holdfast" if found.newer else ""
-    lines = [f"{found.records:,} sessions can be read{newer}."]
+    locked = f", {found.locked:,} of them with keys that were not given" if found.locked else ""
+    lines = [f"{found.records:,} sessions can be read{newer}{locked}."]
     if found.sound:
         return [*lines, "Nothing is damaged."]
     if found.pages:

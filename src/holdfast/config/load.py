@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..codec import KeyRing
 from ..model import Misused
 from .options import OPTIONS, Option
-from .settings import ServeSettings, settings_of
+from .settings import ServeSettings, keys_of, settings_of
 
 COMMAND: Final = "command"
 _KINDS: Final = {str: "a string", list: "this list", dict: "a table", bool: "a boolean", int: "a number"}
@@ -41,6 +42,16 @@ def data_dir(flag: str | None) -> Path:
     """
     [option] = [option for option in OPTIONS if option.name == "data"]
     return Path(_value(option, {} if flag is None else {option.name: flag}, os.environ, {}, None))
+
+
+def store_keys(flag: str | None) -> KeyRing | None:
+    """Return the keys of a store that the flag, else this process's environment gives, or None.
+
+    Raises:
+        Misused: They are in both, or wrong, or others may read the file.
+    """
+    [option] = [option for option in OPTIONS if option.name == "key-file"]
+    return keys_of(_value(option, {} if flag is None else {option.name: flag}, os.environ, {}, None), os.environ)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -62,6 +62,8 @@ OPTIONS: Final = (
     Option("trust-proxy", "ADDRESS", network, None, "where that proxy is, as 10.0.0.0/8 [this machine]", many=True),
     Option("data", "DIR", plain, ".holdfast", "the data directory: sessions, their folders, logs; one server each"),
     Option("store", "URL", plain, None, "where sessions are kept [sqlite, in the data directory]"),
+    Option("key-file", "FILE", plain, None, "what encrypts the store: a file of lines ID BASE64, the newest first"),
+    Option("compress", "WHAT", choice("on", "off"), "off", "whether what the store keeps is compressed"),
     Option("session-timeout", "TIME", lifetime_s, "1h", "a session ends when unused for so long; or never"),
     Option("log-format", "KIND", choice("text", "json"), "text", "how the lines on stderr are written: text or json"),
     Option("log-level", "LEVEL", choice("debug", "info", "warning", "error"), "info", "the least that is logged"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from ..codec import Codec, KeyRing
 from ..gateway.keeper import KeeperSettings
 from ..gateway.rules import passed_on
 from ..gateway.stdio import StdioSettings
@@ -23,6 +24,7 @@ from ..transport.host import HostSettings
 from ..transport.pipeline import EdgeSettings
 from .identity import IdentitySettings, identity_of
 
+KEYS: Final = "HOLDFAST_KEYS"
 MEMORY: Final = "memory://"
 WITHOUT_SERVER_S_MAX: Final = 86_400.0
 
@@ -35,6 +37,7 @@ class ServeSettings:
     port: int
     data: Path
     store: str
+    codec: Codec
     identity: IdentitySettings
     edge: EdgeSettings
     sessions: HostSettings
@@ -53,6 +56,7 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
         port=values["port"],
         data=data,
         store=values["store"] or f"sqlite:///{quote(str(data / 'sessions.db'))}",
+        codec=Codec(keys=keys_of(values["key-file"], environ), compress=values["compress"] == "on"),
         identity=identity_of(values),
         edge=EdgeSettings(
             path=values["path"],
@@ -88,6 +92,20 @@ def settings_of(values: Mapping[str, Any], command: Sequence[str], environ: Mapp
         ),
         logs=LogSettings(format=values["log-format"], level=values["log-level"]),
     )
+
+
+def keys_of(file: str | None, environ: Mapping[str, str]) -> KeyRing | None:
+    """Return the keys in the file, or in the environment where no file is named, or None when there are none.
+
+    Raises:
+        Misused: They are in both, or wrong, or others may read the file.
+    """
+    given = environ.get(KEYS)
+    if file is not None and given is not None:
+        raise Misused(f"--key-file and {KEYS} both give keys; leave one out")
+    if file is not None:
+        return KeyRing.read(file, "--key-file")
+    return None if given is None else KeyRing.parse(given, KEYS)
 
 
 def _kept_s(values: Mapping[str, Any]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .options import OPTIONS
+from .settings import KEYS
 
 
 def colour_is_unwanted() -> bool:
@@ -17,5 +18,5 @@ def colour_is_unwanted() -> bool:
 
 def environment_without_options() -> dict[str, str]:
     """Return this process's environment without the variables that set options of `holdfast serve`."""
-    options = {option.variable for option in OPTIONS}
+    options = {option.variable for option in OPTIONS} | {KEYS}
     return {name: value for name, value in os.environ.items() if name not in options}

@@ -51,6 +51,17 @@ class Unavailable(HoldfastError):
     """The outcome is unknown. Read before writing again."""
 
 
+class KeyMissing(Unavailable):
+    """What is stored is whole, and sealed under the key `key_id`, which is not in the key ring. Nothing was changed.
+
+    The one kind of `Unavailable` that is known not to have happened. Whoever runs the store adds the key.
+    """
+
+    def __init__(self, message: str, *, key_id: str) -> None:
+        super().__init__(message)
+        self.key_id = key_id
+
+
 class Corrupt(HoldfastError):
     """Stored data is damaged. Stop; a human must look. Nothing was changed."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ..codec import BYTES_MAX
+from ..codec import BYTES_MAX, PLAIN, Codec
 from ..codec.models import codec_for
 from ..model.clock import Clock, SystemClock, stopwatch_ns
 from ..model.errors import Conflict, Corrupt, Misused, NotFound
@@ -96,15 +96,18 @@ class SessionManager(Creation[M]):
         metadata_bytes_max: int = BYTES_MAX,
         capacity: Capacity | None = None,
         clock: Clock | None = None,
+        codec: Codec = PLAIN,
     ) -> AsyncIterator[SessionManager[M]]:
         """Open the store at `url` (`memory://`, `sqlite:///path`), manage its sessions, and close it at the end.
+
+        What is kept on a disk is encrypted and compressed as `codec` says.
 
         Raises:
             Misused: The address is not understood, or what is there is not a store this version can use.
             Unavailable: It cannot be opened now.
         """
         async with (
-            open_store(url) as store,
+            open_store(url, codec=codec) as store,
             cls(
                 store,
                 default_timeout=default_timeout,
@@ -226,6 +229,7 @@ class SessionManager(Creation[M]):
         Raises:
             NotFound: It was never there, or is deleted, terminated or expired.
             Corrupt: What is stored is damaged; likewise of every act that reads it.
+            KeyMissing: It is sealed under a key that is not in the key ring; likewise.
         """
         began = 0 if self._meter.got & SAMPLED else stopwatch_ns()
         now = self._now()

@@ -157,13 +157,14 @@ class Listing(Protocol):
         ...
 
 
-class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
+class StoreInfo(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """What a store is.
 
     `kind` is the scheme of its address; `durability` what a durable write outlives: "none" (not even the process),
     "off" (the process), "interval" (a power failure, once a minute has passed) or "full" (a power failure). `schema` is
     the version of its form on disk, 0 when it has none; `health` "ok", or what is wrong. A `shared` one may be used by
-    other processes at the same time.
+    other processes at the same time. `older_keys` is how many of what it keeps this process could not seal anew, by the
+    id of the key they lie under, "" for none; None where there is no key ring, or not all was looked at yet.
     """
 
     kind: str
@@ -171,6 +172,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     schema: int
     health: str
     shared: bool
+    older_keys: dict[str, int] | None = None
 
 
 @runtime_checkable

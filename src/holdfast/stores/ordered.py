@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from ..codec import PLAIN, Codec
 from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
 from ..runtime import Periodic, shielded
@@ -26,7 +27,9 @@ from .ordered_folder import SCHEMA, hold
 from .ordered_journal import Append, read_entries, read_origins, read_unfinished
 from .ordered_pages import Pages, count_states, get_record, read_ids
 from .ordered_recent import Recent
+from .ordered_sealing import OrderedSealed, dictionary_in
 from .ordered_trim import OrderedTrim
+from .sealing import SEALING_S, Sealing
 
 T = TypeVar("T")
 
@@ -48,7 +51,8 @@ class OrderedStore:
     kept in memory. Opened by `OrderedStore.open`.
     """
 
-    def __init__(self, kind: str, engine: Engine, let_go: Callable[[], None]) -> None:
+    def __init__(self, kind: str, codec: Codec, engine: Engine, let_go: Callable[[], None]) -> None:
+        self._codec = codec = codec.of_store(partial(dictionary_in, engine, codec))
         self._kind = kind
         self._engine = engine
         self._let_go = let_go
@@ -58,8 +62,12 @@ class OrderedStore:
         self._writer: Lane[Write] = Lane("the database's writer", self._written_by.write, self._end)
         self._reader: Lane[Read] = Lane("the database's reader", Reader(engine).read, self._reader_ended.set)
         self._numbers = acts.Numbers(engine)
+        self._delete = partial(acts.delete, codec=codec)
         self._accesses = Accesses()
-        self._pages = Pages()
+        self._pages = Pages(codec)
+        self._sealing = Sealing(
+            codec, OrderedSealed(engine, codec, self._read, lambda run: self._write(Write(run, looks=True)))
+        )
         self._due_after = b""
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
@@ -68,9 +76,11 @@ class OrderedStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, kind: str, driver: Callable[[], Callable[[Path], Engine]], path: Path
+        cls, kind: str, driver: Callable[[], Callable[[Path], Engine]], path: Path, *, codec: Codec = PLAIN
     ) -> AsyncIterator[OrderedStore]:
         """Open the folder at `path`, made if it is not there; at the end write what waits and close it.
+
+        What is kept is sealed by `codec`.
 
         Raises:
             Misused: The driver is missing, the folder cannot be made, is not a store of this kind, or is of a newer
@@ -78,14 +88,17 @@ class OrderedStore:
             Unavailable: It is open already, or cannot be opened now.
             Corrupt: The database is damaged.
         """
-        store = cls(kind, *await asyncio.to_thread(_opened, kind, driver, path))
+        store = cls(kind, codec, *await asyncio.to_thread(_opened, kind, driver, path))
         chores = [
             Periodic("write accesses", store._write_if_wanted, interval_s=_CHORE_S),
             Periodic("clear deleted journals away", store._clear_if_wanted, interval_s=_CHORE_S),
         ]
+        if not codec.is_plain:
+            chores.append(Periodic("seal anew", store.seal_anew, interval_s=SEALING_S))
         for chore in chores:
             chore.start()
         try:
+            await store._sealing.begin()
             yield store
         finally:
             await shielded(store._close(chores), within_s=_CLOSE_S, name="close the database")
@@ -102,16 +115,15 @@ class OrderedStore:
     async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
         if record.version != expect + 1:
             raise Misused(f"a record put with expect={expect} has version {expect + 1}, not {record.version}")
-        put = acts.Put(record, self._numbers)
+        put = acts.Put(record, self._numbers, self._codec)
         await self._write(Write(put, durable=durable, size_bytes=put.size_bytes))
 
     async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         id_bytes = keys.id_key(session_id)
         if id_bytes is None:
             return False
-        deleted: bool = await self._write(
-            Write(partial(acts.delete, id_bytes=id_bytes, expect=expect, due_at=None), durable=durable)
-        )
+        delete = partial(self._delete, id_bytes=id_bytes, expect=expect, due_at=None)
+        deleted: bool = await self._write(Write(delete, durable=durable))
         if deleted:
             self._forget(session_id)
         return deleted
@@ -138,7 +150,7 @@ class OrderedStore:
             found = await self._due(now, limit)
         due = [record for record in found if self._accesses.merged(record).deadline <= now]
         deletes = [
-            Write(partial(acts.delete, id_bytes=record.id.encode(), expect=record, due_at=now)) for record in due
+            Write(partial(self._delete, id_bytes=record.id.encode(), expect=record, due_at=now)) for record in due
         ]
         for start in range(0, len(deletes), _DELETED_AT_ONCE):
             await self._writer.submit(*deletes[start : start + _DELETED_AT_ONCE])
@@ -159,7 +171,18 @@ class OrderedStore:
         else:
             failed = self._written_by.failed
             health = "ok" if failed is None else str(failed)
-        return StoreInfo(kind=self._kind, durability="full", schema=SCHEMA, health=health, shared=False)
+        return StoreInfo(
+            kind=self._kind,
+            durability="full",
+            schema=SCHEMA,
+            health=health,
+            shared=False,
+            older_keys=self._sealing.older,
+        )
+
+    async def seal_anew(self) -> None:
+        """Seal what lies under older keys with the current one, and learn to compress; done by itself, too."""
+        await self._sealing.run()
 
     async def count(self, now: float) -> dict[str, int]:
         await self._write_accesses()  # what was used and is not written would look expired
@@ -177,7 +200,7 @@ class OrderedStore:
         return term
 
     async def append(self, batches: Sequence[Batch]) -> list[HoldfastError | None]:
-        done = [_append(batch, self._numbers) for batch in batches]
+        done = [_append(batch, self._numbers, self._codec) for batch in batches]
         fit = [act for act in done if isinstance(act, Write)]
         if fit:
             await self._writer.submit(*fit)
@@ -187,11 +210,13 @@ class OrderedStore:
         id_bytes = keys.id_key(session_id)
         if id_bytes is None:
             return []
-        return await self._read(lambda engine: read_entries(engine, id_bytes, stream, after, limit))
+        return await self._read(lambda engine: read_entries(engine, id_bytes, stream, after, limit, self._codec))
 
     async def unfinished(self, session_id: str) -> list[OpenStream]:
         id_bytes = keys.id_key(session_id)
-        return [] if id_bytes is None else await self._read(lambda engine: read_unfinished(engine, id_bytes))
+        return (
+            [] if id_bytes is None else await self._read(lambda engine: read_unfinished(engine, id_bytes, self._codec))
+        )
 
     async def origins(self, session_id: str, first: int, last: int) -> set[int]:
         id_bytes = keys.id_key(session_id)
@@ -220,7 +245,7 @@ class OrderedStore:
         mark = self._recent.begin_read(session_id)
         record = None
         try:
-            record = get_record(engine, id_bytes)
+            record = get_record(engine, id_bytes, self._codec)
         finally:
             self._recent.end_read(session_id, mark, record)
         return record
@@ -295,13 +320,13 @@ class OrderedStore:
             self._let_go()
 
 
-def _append(batch: Batch, numbers: acts.Numbers) -> Write | Misused | None:
+def _append(batch: Batch, numbers: acts.Numbers, codec: Codec) -> Write | Misused | None:
     if len(batch.entries) > ENTRIES_MAX:
         return Misused(f"a batch holds at most {ENTRIES_MAX} entries, not {len(batch.entries)}")
     if not batch.entries:
         return None
     size_bytes = sum(len(entry.data) for entry in batch.entries)
-    return Write(Append(batch.session_id, batch.term, batch.entries, numbers), size_bytes=size_bytes)
+    return Write(Append(batch.session_id, batch.term, batch.entries, numbers, codec), size_bytes=size_bytes)
 
 
 def _refusal(act: Write) -> HoldfastError | None:

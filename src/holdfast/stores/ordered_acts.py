@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ..codec.envelope import open_, seal
+from ..codec import Codec
 from ..model.errors import Corrupt, Moved, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
@@ -58,12 +58,13 @@ def next_term(view: View) -> int:
 class Put:
     """Writes one record, at the version after the one that must be stored."""
 
-    __slots__ = ("_id_bytes", "_numbers", "_record", "_sealed")
+    __slots__ = ("_codec", "_id_bytes", "_numbers", "_record", "_sealed")
 
-    def __init__(self, record: Record, numbers: Numbers) -> None:
+    def __init__(self, record: Record, numbers: Numbers, codec: Codec) -> None:
         self._record = record
         self._id_bytes = record.id.encode()
-        self._sealed = seal(record)
+        self._codec = codec
+        self._sealed = codec.seal(record)
         self._numbers = numbers
 
     @property
@@ -89,7 +90,7 @@ class Put:
             raise VersionConflict(
                 f"session {redacted(record.id)} has version {old.version}; version {record.version - 1} was expected"
             )
-        if open_(stored[1], record.id).created_at != record.created_at:
+        if self._codec.open(stored[1], record.id).created_at != record.created_at:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
         head = Head.of(record, old.number, old.last_accessed)
         if head.last_accessed != record.last_accessed:
@@ -127,7 +128,7 @@ def touch(view: View, accesses: Iterable[tuple[str, float]]) -> None:
             write(view, id_bytes, stored[0], stored[0]._replace(last_accessed=at), stored[1])
 
 
-def delete(view: View, id_bytes: bytes, *, expect: Record | None, due_at: float | None) -> bool:
+def delete(view: View, id_bytes: bytes, codec: Codec, *, expect: Record | None, due_at: float | None) -> bool:
     """Delete a session if it is the version `expect` of it (None: any) and due at `due_at` (None: whenever).
 
     What is damaged can be deleted when nothing is asked of it. Its journal is gone at once, and cleared away later.
@@ -144,7 +145,9 @@ def delete(view: View, id_bytes: bytes, *, expect: Record | None, due_at: float 
     head, sealed = stored
     if due_at is not None and head.deadline > due_at:
         return False
-    if expect is not None and not (head.version == expect.version and open_(sealed, expect.id).is_version_of(expect)):
+    if expect is not None and not (
+        head.version == expect.version and codec.open(sealed, expect.id).is_version_of(expect)
+    ):
         return False
     view.put_session(id_bytes, None)
     if head.deadline != inf:

@@ -6,14 +6,17 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
+from ..codec import Codec
 from ..model.errors import Corrupt
 from . import ordered_keys as keys
 from .contract import Entry, Kind
+from .sealed_entries import sealed_content, with_content
 
 _CRC: Final = struct.Struct(">I")
 _ENTRY: Final = struct.Struct(">BdQQI")
 _PLACE: Final = struct.Struct(">QQQBQd")
 _POSITION: Final = struct.Struct(">QQ")
+_SEALED: Final = 0x80
 _STREAM_AT: Final = 1 + 8 + 2
 
 
@@ -22,14 +25,33 @@ def entry_key(stream: bytes, term: int, seq: int) -> bytes:
     return stream + _POSITION.pack(min(max(term, 0), keys.U64_MAX), min(max(seq, 0), keys.U64_MAX))
 
 
-def entry_value(key: bytes, entry: Entry, number: int) -> bytes:
-    """Return the stored form of an entry."""
-    rest = _ENTRY.pack(entry.kind, entry.at, entry.origin, number, len(entry.request)) + entry.request + entry.data
+def entry_value(key: bytes, entry: Entry, number: int, codec: Codec) -> bytes:
+    """Return the stored form of an entry. What a codec seals is bound to the key, which is never another entry's."""
+    kind, request, data = int(entry.kind), entry.request, entry.data
+    if not codec.is_plain:
+        kind, request, data = kind | _SEALED, b"", sealed_content(codec, key, entry)
+    rest = _ENTRY.pack(kind, entry.at, entry.origin, number, len(request)) + request + data
     return _CRC.pack(zlib.crc32(rest, zlib.crc32(key))) + rest
 
 
-def entry_of(key: bytes, value: bytes) -> Entry:
+def entry_of(key: bytes, value: bytes, codec: Codec) -> Entry:
     """Return the entry stored under `key`.
+
+    Raises:
+        Corrupt: It is damaged, or lay under another key.
+        KeyMissing: It is sealed under a key that is not in the key ring.
+    """
+    entry = closed_entry(key, value)
+    return with_content(codec, key, entry) if value[_CRC.size] & _SEALED else entry
+
+
+def sealed_in(value: bytes) -> bytes:
+    """Return what a codec sealed in an entry that can be read; nothing is in one that lies in clear."""
+    return value[_CRC.size + _ENTRY.size :] if value[_CRC.size] & _SEALED else b""
+
+
+def closed_entry(key: bytes, value: bytes) -> Entry:
+    """Return the entry stored under `key`, with the content that it has there: sealed, it is not opened.
 
     Raises:
         Corrupt: It is damaged, or lay under another key.
@@ -44,7 +66,7 @@ def entry_of(key: bytes, value: bytes) -> Entry:
     term, seq = _POSITION.unpack_from(key, len(key) - _POSITION.size)
     stream = key[_STREAM_AT : -_POSITION.size].decode("utf-8", "surrogatepass")
     request, data = bytes(rest[_ENTRY.size : data_at]), bytes(rest[data_at:])
-    return Entry(stream, term, seq, Kind(kind), at, data, request, origin)
+    return Entry(stream, term, seq, Kind(kind & ~_SEALED), at, data, request, origin)
 
 
 def entry_number(value: bytes) -> int:

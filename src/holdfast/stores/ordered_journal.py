@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ..codec import Codec
 from ..model.errors import Moved, NotFound
 from ..model.ids import redacted
 from . import ordered_keys as keys
 from .contract import Entry, Kind, OpenStream
 from .ordered_acts import Numbers, found
 from .ordered_engine import Engine, View
-from .ordered_entries import Place, entry_key, entry_of, entry_value, place_of
+from .ordered_entries import Place, closed_entry, entry_key, entry_of, entry_value, place_of
 
 PAGE: Final = 1000
 
@@ -21,9 +22,10 @@ Row = tuple[bytes, bytes]
 class Append:
     """Writes entries of one session, all or none."""
 
-    __slots__ = ("_entries", "_numbers", "_session_id", "_term")
+    __slots__ = ("_codec", "_entries", "_numbers", "_session_id", "_term")
 
-    def __init__(self, session_id: str, term: int, entries: Sequence[Entry], numbers: Numbers) -> None:
+    def __init__(self, session_id: str, term: int, entries: Sequence[Entry], numbers: Numbers, codec: Codec) -> None:
+        self._codec = codec
         self._session_id = session_id
         self._term = term
         self._entries = entries
@@ -44,7 +46,7 @@ class Append:
         messages, size_bytes = keys.sizes_in(sizes)
         added = 0
         for entry in self._entries:
-            place = _write(view, head.number, entry, self._numbers)
+            place = _write(view, head.number, entry, self._numbers, self._codec)
             if place is not None and place.kind == Kind.MESSAGE:
                 messages += 1
                 added += place.size_bytes
@@ -54,7 +56,7 @@ class Append:
             view.put(keys.TOTAL, keys.number_value(keys.number_in(view.get(keys.TOTAL)) + added))
 
 
-def _write(view: View, session: int, entry: Entry, numbers: Numbers) -> Place | None:
+def _write(view: View, session: int, entry: Entry, numbers: Numbers, codec: Codec) -> Place | None:
     """Write an entry unless its place is taken, and whatever leads to it."""
     stream = keys.stream_key(keys.ENTRY, session, entry.stream)
     key = entry_key(stream, entry.term, entry.seq)
@@ -64,7 +66,7 @@ def _write(view: View, session: int, entry: Entry, numbers: Numbers) -> Place | 
     size_bytes = len(entry.data) + len(entry.request)
     place = Place(session, number, size_bytes, int(entry.kind), entry.origin, entry.at, key)
     value = place.packed()
-    view.put(key, entry_value(key, entry, number))
+    view.put(key, entry_value(key, entry, number, codec))
     view.put(place.by_age(), value)
     if entry.origin:
         view.put(keys.number_key(keys.ORIGIN, session, entry.origin, number), b"")
@@ -80,7 +82,9 @@ def _write(view: View, session: int, entry: Entry, numbers: Numbers) -> Place | 
     return place
 
 
-def read_entries(engine: Engine, id_bytes: bytes, stream: str, position: tuple[int, int], limit: int) -> list[Entry]:
+def read_entries(
+    engine: Engine, id_bytes: bytes, stream: str, position: tuple[int, int], limit: int, codec: Codec
+) -> list[Entry]:
     """Return up to `limit` entries of the stream behind the position, in order."""
     session = _session(engine, id_bytes)
     if session is None:
@@ -89,10 +93,10 @@ def read_entries(engine: Engine, id_bytes: bytes, stream: str, position: tuple[i
     term, seq = position
     start = entry_key(prefix, term, seq + 1) if term >= 0 else prefix
     rows = engine.iterate(start, keys.after(prefix), limit)
-    return [entry_of(*row) for row in rows]
+    return [entry_of(*row, codec) for row in rows]
 
 
-def read_unfinished(engine: Engine, id_bytes: bytes) -> list[OpenStream]:
+def read_unfinished(engine: Engine, id_bytes: bytes, codec: Codec) -> list[OpenStream]:
     """Return the streams that no final entry closes, oldest first."""
     session = _session(engine, id_bytes)
     if session is None:
@@ -104,7 +108,7 @@ def read_unfinished(engine: Engine, id_bytes: bytes) -> list[OpenStream]:
         opening = engine.get(place.key)
         last = engine.iterate(place.stream, keys.after(place.stream), 1, reverse=True)
         if opening is not None and last:
-            open_.append(OpenStream(entry_of(place.key, opening), entry_of(*last[0]).seq))
+            open_.append(OpenStream(entry_of(place.key, opening, codec), closed_entry(*last[0]).seq))
     return open_
 
 

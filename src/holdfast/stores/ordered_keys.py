@@ -19,6 +19,7 @@ value, or leads to something that is.
 | `z` session | how many messages, and their bytes |
 | `x` session | nothing; the session is deleted and what belongs to it is being cleared away |
 | `y` | bytes of all messages |
+| `c` number | a dictionary to compress with, sealed |
 | `k`, `n` | the last term given out; numbers below are given out |
 """
 
@@ -45,6 +46,7 @@ FINAL: Final = b"f"
 SIZES: Final = b"z"
 CLEARED: Final = b"x"
 TOTAL: Final = b"y"
+DICTIONARY: Final = b"c"
 TERM: Final = b"k"
 NUMBERS: Final = b"n"
 

@@ -1,7 +1,7 @@
 """Finds records of an ordered key-value store page by page: scans, lists of ids, what is due, and counts.
 
-Runs on the reader's thread. A record that cannot be read, damaged or of a newer format, concerns its own session only:
-it is left out, and told.
+Runs on the reader's thread. A record that cannot be read, damaged, of a newer format or sealed under a missing key,
+concerns its own session only: it is left out, and told.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..codec.envelope import open_
-from ..model.errors import Corrupt, Misused
+from ..codec import Codec
+from ..model.errors import Corrupt, KeyMissing, Misused
 from ..model.ids import redacted
 from ..model.session import Record
 from . import ordered_keys as keys
@@ -49,7 +49,8 @@ class Counted(NamedTuple):
 class Pages:
     """Reads pages of one store. Each unreadable session is logged once, of the first 1,000."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
         self._told: set[bytes] = set()
 
     def scan(self, engine: Engine, query: Query, cursor: str | None, limit: int) -> Page:
@@ -102,8 +103,8 @@ class Pages:
             head = keys.head_of(value, id_bytes)
             if state is not None and head.state_name != state:
                 return None
-            return record_of(id_bytes.decode(errors="replace"), head, value)
-        except (Corrupt, Misused) as error:
+            return record_of(id_bytes.decode(errors="replace"), head, value, self._codec)
+        except (Corrupt, KeyMissing, Misused) as error:
             if id_bytes not in self._told and len(self._told) < _TOLD_MAX:
                 self._told.add(id_bytes)
                 shown = redacted(id_bytes.decode(errors="replace"))
@@ -111,25 +112,27 @@ class Pages:
             return None
 
 
-def get_record(engine: Engine, id_bytes: bytes) -> Record | None:
+def get_record(engine: Engine, id_bytes: bytes, codec: Codec) -> Record | None:
     """Return the record stored under the id, with the last access that is written, or None.
 
     Raises:
         Corrupt: It is damaged, or another's.
+        KeyMissing: It is sealed under a key that is not in the key ring.
         Misused: A newer version of Holdfast wrote it.
     """
     value = engine.get(keys.SESSION + id_bytes)
-    return None if value is None else record_of(id_bytes.decode(), keys.head_of(value, id_bytes), value)
+    return None if value is None else record_of(id_bytes.decode(), keys.head_of(value, id_bytes), value, codec)
 
 
-def record_of(session_id: str, head: keys.Head, value: bytes) -> Record:
+def record_of(session_id: str, head: keys.Head, value: bytes, codec: Codec) -> Record:
     """Return the record in a session's value, with the last access that its head knows.
 
     Raises:
         Corrupt: The record is damaged, or is not the one that its head speaks of.
+        KeyMissing: It is sealed under a key that is not in the key ring.
         Misused: A newer version of Holdfast wrote it.
     """
-    record = open_(keys.sealed_of(value), session_id)
+    record = codec.open(keys.sealed_of(value), session_id)
     if (record.version, record.term) != (head.version, head.term):
         raise Corrupt(f"the head of session {redacted(session_id)} does not fit its record; restore it or delete it")
     last_accessed = head.last_accessed

@@ -11,7 +11,7 @@ from ..model.errors import Corrupt
 from . import ordered_keys as keys
 from .contract import JournalBounds, Kind
 from .ordered_engine import Engine, View
-from .ordered_entries import Place, entry_number, entry_of, place_of
+from .ordered_entries import Place, closed_entry, entry_number, place_of
 from .ordered_journal import Row, between
 
 _STEP: Final = 1000
@@ -105,7 +105,7 @@ class OrderedTrim:
     def _is_young(self, stream: bytes, oldest: float) -> bool:
         """Tell whether anything in the stream is; messages that are not are gone already, so it is soon found."""
         return any(
-            entry_of(*row).at >= oldest for row in between(self._engine, stream, keys.after(stream), _STREAM_PAGE)
+            closed_entry(*row).at >= oldest for row in between(self._engine, stream, keys.after(stream), _STREAM_PAGE)
         )
 
     def _over(self, bounds: JournalBounds, over: list[int]) -> int:
@@ -141,7 +141,7 @@ def _leads_to(kind: bytes, session: int, key: bytes, value: bytes) -> list[bytes
         if kind == keys.MESSAGE:
             return place_of(value).every_key()
         if kind == keys.ENTRY:
-            entry = entry_of(key, value)
+            entry = closed_entry(key, value)
             number = entry_number(value)
             return [Place(session, number, 0, int(entry.kind), entry.origin, entry.at, key).by_age()]
     except Corrupt:

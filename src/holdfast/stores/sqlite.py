@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+from ..codec import PLAIN, Codec
 from ..model.clock import Clock, SystemClock
 from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
@@ -31,6 +32,7 @@ from .contract import (
     StoreInfo,
 )
 from .lane import Lane
+from .sealing import SEALING_S, Sealing
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_address import Durability
 from .sqlite_checkpoint import Checkpoints, sync_log
@@ -41,6 +43,7 @@ from .sqlite_health import Health
 from .sqlite_journal import SqliteTrim, read_entries, read_origins, read_unfinished
 from .sqlite_pages import Due, Pages, read_ids
 from .sqlite_reader import Read, Reader
+from .sqlite_sealing import SqliteSealed, dictionary_in
 from .sqlite_writer import Writer
 
 T = TypeVar("T")
@@ -69,22 +72,28 @@ class SqliteStore:
     another. Opened by `SqliteStore.open`.
     """
 
-    def __init__(self, path: Path, durability: Durability, connections: Connections, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, durability: Durability, codec: Codec, connections: Connections, clock: Clock
+    ) -> None:
         to_write, to_read, to_fold, to_check = connections
-        writer = Writer(to_write, durability)
+        self._codec = codec = codec.of_store(partial(dictionary_in, path, codec))
+        writer = Writer(to_write, durability, codec)
         self._path = path
         self._durability = durability
         self._health = Health(path, to_check)
         self._written = writer
         self._writer: Lane[Write] = Lane("the database's writer", writer.write, to_write.close)
-        self._reader: Lane[Read] = Lane("the database's reader", Reader(to_read).read, to_read.close)
+        self._reader: Lane[Read] = Lane("the database's reader", Reader(to_read, codec).read, to_read.close)
         self._checkpoints = Checkpoints(path, to_fold, writer, self._run)
         self._trim = SqliteTrim(self._read, self._run)
-        self._feed = SqliteFeed(self._read, self._run)
+        self._feed = SqliteFeed(self._read, self._run, codec)
         self._now = clock.now
+        self._sealing = Sealing(
+            codec, SqliteSealed(codec, self._read, lambda run: self._write(Run(run, durable=False)))
+        )
         self._not_swept = ""
         self._accesses = Accesses()
-        self._pages = Pages()
+        self._pages = Pages(codec)
         self._due_after = Due()
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
@@ -98,11 +107,13 @@ class SqliteStore:
         durability: Durability = "full",
         safe_every_s: float = _SAFE_EVERY_S,
         clock: Clock | None = None,
+        codec: Codec = PLAIN,
     ) -> AsyncIterator[SqliteStore]:
         """Open the file at `path`, made if it is not there; at the end write what waits and close it.
 
         A durable write returns once it is power-safe ("full"), or at once: then what was written is made so every
-        `safe_every_s` seconds and at the end ("interval"), or never ("off"). `clock` says when a change was made.
+        `safe_every_s` seconds and at the end ("interval"), or never ("off"). `clock` says when a change was made. What
+        is kept is sealed by `codec`.
 
         Raises:
             Misused: It cannot be made or written, is not a store of Holdfast, or is of a newer version. Nothing was
@@ -110,18 +121,22 @@ class SqliteStore:
             Unavailable: It is locked for too long, or the disk is full.
             Corrupt: It is damaged where it says what is in it. Nothing was changed.
         """
-        store = cls(path, durability, await asyncio.to_thread(_opened, path, durability), clock or SystemClock())
+        opened = await asyncio.to_thread(_opened, path, durability)
+        store = cls(path, durability, codec, opened, clock or SystemClock())
         chores = [
             Periodic("write accesses", store._write_if_wanted, interval_s=_CHORE_S),
             Periodic("fold the log", store._checkpoints.make_if_wanted, interval_s=_CHORE_S),
             Periodic("delete journals of deleted sessions", store._sweep, interval_s=_CHORE_S),
         ]
+        if not codec.is_plain:
+            chores.append(Periodic("seal anew", store.seal_anew, interval_s=SEALING_S))
         if durability == "interval":
             chores.append(Periodic("make writes power-safe", store._checkpoints.make_safe, interval_s=safe_every_s))
         store._health.start()
         for chore in chores:
             chore.start()
         try:
+            await store._sealing.begin()
             yield store
         finally:
             await shielded(store._close(chores), within_s=_CLOSE_S, name="close the database")
@@ -138,7 +153,7 @@ class SqliteStore:
     async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
         if record.version != expect + 1:
             raise Misused(f"a record put with expect={expect} has version {expect + 1}, not {record.version}")
-        await self._write(Put(record, durable=durable, at=self._now()))
+        await self._write(Put(record, self._codec, durable=durable, at=self._now()))
 
     async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         if not _is_text(session_id):
@@ -190,7 +205,18 @@ class SqliteStore:
             health = str(error)
         else:
             health = self._health.found or self._written.trouble or "ok"
-        return StoreInfo(kind="sqlite", durability=self._durability, schema=SCHEMA, health=health, shared=True)
+        return StoreInfo(
+            kind="sqlite",
+            durability=self._durability,
+            schema=SCHEMA,
+            health=health,
+            shared=True,
+            older_keys=self._sealing.older,
+        )
+
+    async def seal_anew(self) -> None:
+        """Seal what lies under older keys with the current one, and learn to compress; done by itself, too."""
+        await self._sealing.run()
 
     async def count(self, now: float) -> dict[str, int]:
         await self._write_accesses()  # what was used and is not written would look expired
@@ -212,12 +238,14 @@ class SqliteStore:
         return [_refusal(act) for act in acts]
 
     async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
-        return await self._read(lambda connection: read_entries(connection, session_id, stream, after, limit))
+        return await self._read(
+            lambda connection: read_entries(connection, session_id, stream, after, limit, self._codec)
+        )
 
     async def unfinished(self, session_id: str) -> list[OpenStream]:
         if not _is_text(session_id):
             return []
-        return await self._read(lambda connection: read_unfinished(connection, session_id))
+        return await self._read(lambda connection: read_unfinished(connection, session_id, self._codec))
 
     async def origins(self, session_id: str, first: int, last: int) -> set[int]:
         if not _is_text(session_id):

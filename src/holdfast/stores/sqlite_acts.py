@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ..codec.envelope import seal
+from ..codec import PLAIN, Codec
 from ..model.session import Record
 from .contract import ChangeKind, Entry
 from .lane import Act
+from .sealed_entries import entry_context, sealed_content
 
 ROWS_MAX: Final = 1024
 
@@ -31,8 +32,8 @@ class Put(Write):
 
     __slots__ = ("record",)
 
-    def __init__(self, record: Record, *, durable: bool, at: float = 0.0) -> None:
-        body = seal(record)
+    def __init__(self, record: Record, codec: Codec = PLAIN, *, durable: bool, at: float = 0.0) -> None:
+        body = codec.seal(record)
         timeout = math.inf if record.timeout is None else record.timeout
         row = (
             record.id,
@@ -76,14 +77,23 @@ class Touch(Write):
 class Append(Write):
     """Entries of one session's journal, all or none."""
 
-    __slots__ = ("term",)
+    __slots__ = ("entries", "term")
 
     def __init__(self, session_id: str, term: int, entries: Sequence[Entry]) -> None:
         rows = [
-            (session_id, e.stream, term, e.term, e.seq, int(e.kind), e.at, e.data, e.request, e.origin) for e in entries
+            (session_id, e.stream, term, e.term, e.seq, int(e.kind), e.at, e.data, e.request, e.origin, 0)
+            for e in entries
         ]
         super().__init__(session_id, rows, durable=False, size_bytes=sum(len(e.data) for e in entries))
         self.term = term
+        self.entries = entries
+
+    def seal(self, codec: Codec) -> None:
+        """Seal the entries, on the writer's thread: one of them may be long."""
+        self.rows = [
+            (*row[:7], sealed_content(codec, entry_context(self.session_id, entry), entry), b"", row[9], 1)
+            for row, entry in zip(self.rows, self.entries, strict=True)
+        ]
 
 
 class Run(Write):

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ..codec.envelope import open_
+from ..codec import Codec
 from ..model.errors import Corrupt, Misused
 from ..model.ids import redacted
 from ..model.session import Record
@@ -54,7 +54,9 @@ class SqliteFeed:
         self,
         read: Callable[[Callable[[Connection], Any]], Awaitable[Any]],
         write: Callable[[Callable[[Connection], int]], Awaitable[int]],
+        codec: Codec,
     ) -> None:
+        self._codec = codec
         self._read = read
         self._write = write
         self._told: set[str] = set()
@@ -129,7 +131,7 @@ class SqliteFeed:
 
     def _readable(self, session_id: str, body: bytes, last_accessed: float | None) -> Record | None:
         try:
-            record = open_(body, session_id)
+            record = self._codec.open(body, session_id)
         except (Corrupt, Misused) as error:
             if session_id not in self._told and len(self._told) < _TOLD_MAX:
                 self._told.add(session_id)

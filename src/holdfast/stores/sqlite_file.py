@@ -17,7 +17,7 @@ from .sqlite_address import Durability
 from .sqlite_faults import check_place, code_of, not_opened
 
 APPLICATION_ID: Final = 0x48466473  # "HFds"
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 BUSY_TIMEOUT_S: Final = 4.0  # below the deadline of a call, so that the cause is told
 
 _SQL: Final = Path(__file__).parent / "sql"

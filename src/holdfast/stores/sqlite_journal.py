@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
+from ..codec import PLAIN, Codec
 from .contract import Entry, JournalBounds, Kind, OpenStream
+from .sealed_entries import entry_context, with_content
 from .sqlite_file import statement, transaction
 
 Connection = sqlite3.Connection
@@ -19,17 +21,17 @@ _LEFT: Final = "SELECT EXISTS (SELECT 1 FROM journal_left)"
 
 
 def read_entries(
-    connection: Connection, session_id: str, stream: str, after: tuple[int, int], limit: int
+    connection: Connection, session_id: str, stream: str, after: tuple[int, int], limit: int, codec: Codec = PLAIN
 ) -> list[Entry]:
     """Return up to `limit` entries of the stream behind the position, in order."""
     rows = connection.execute(statement("read"), (session_id, stream, *after, limit))
-    return [_entry(row) for row in rows]
+    return [_entry(row, session_id, codec) for row in rows]
 
 
-def read_unfinished(connection: Connection, session_id: str) -> list[OpenStream]:
+def read_unfinished(connection: Connection, session_id: str, codec: Codec = PLAIN) -> list[OpenStream]:
     """Return the streams that no final entry closes, oldest first."""
     rows = connection.execute(statement("unfinished"), (session_id,))
-    return [OpenStream(_entry(entry), last_seq) for *entry, last_seq in rows]
+    return [OpenStream(_entry(entry, session_id, codec), last_seq) for *entry, last_seq in rows]
 
 
 def read_origins(connection: Connection, session_id: str, first: int, last: int) -> set[int]:
@@ -89,6 +91,7 @@ def _swept(connection: Connection, wanted: dict[str, int]) -> int:
     return gone
 
 
-def _entry(row: Sequence[Any]) -> Entry:
-    stream, term, seq, kind, at, data, request, origin = row
-    return Entry(stream, term, seq, Kind(kind), at, data, request, origin)
+def _entry(row: Sequence[Any], session_id: str, codec: Codec) -> Entry:
+    stream, term, seq, kind, at, data, request, origin, sealed = row
+    entry = Entry(stream, term, seq, Kind(kind), at, data, request, origin)
+    return with_content(codec, entry_context(session_id, entry), entry) if sealed else entry

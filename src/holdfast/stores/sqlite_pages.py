@@ -1,6 +1,7 @@
 """Finds records of a SQLite store page by page: scans, lists of ids, and what is due. Runs on the reader's thread.
 
-A record that cannot be read, damaged or of a newer format, concerns its own session only: it is left out, and told.
+A record that cannot be read, damaged, of a newer format or sealed under a missing key, concerns its own session only:
+it is left out, and told.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ..model.errors import Corrupt, Misused
+from ..codec import Codec
+from ..model.errors import Corrupt, KeyMissing, Misused
 from ..model.ids import redacted
 from ..model.session import Record
 from .contract import IdPage, Page, Query
@@ -35,7 +37,8 @@ class Due(NamedTuple):
 class Pages:
     """Reads pages of one file. Each unreadable session is logged once, of the first 1,000."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
         self._told: set[str] = set()
 
     def scan(self, connection: sqlite3.Connection, query: Query, cursor: str | None, limit: int) -> Page:
@@ -71,8 +74,8 @@ class Pages:
 
     def _readable(self, row: list[Any]) -> Record | None:
         try:
-            return record_from(row)
-        except (Corrupt, Misused) as error:
+            return record_from(row, self._codec)
+        except (Corrupt, KeyMissing, Misused) as error:
             session_id = row[0]
             if session_id not in self._told and len(self._told) < _TOLD_MAX:
                 self._told.add(session_id)

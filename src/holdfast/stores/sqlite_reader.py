@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..codec.envelope import open_
+from ..codec import Codec
 from ..model.errors import Corrupt
 from ..model.ids import redacted
 from ..model.session import Record
@@ -33,8 +33,9 @@ class Read(Act):
 class Reader:
     """Answers batches of reads; runs on the reader's thread only."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, codec: Codec) -> None:
         self._connection = connection
+        self._codec = codec
         connection.execute("PRAGMA query_only = ON")
 
     def read(self, acts: Sequence[Read]) -> None:
@@ -65,22 +66,23 @@ class Reader:
             row = rows.get(act.session_id)
             if row is not None:
                 try:
-                    act.result = record_from(row)
+                    act.result = record_from(row, self._codec)
                 except Exception as error:  # it belongs to the caller
                     act.error = error
 
 
-def record_from(row: Sequence[Any]) -> Record:
+def record_from(row: Sequence[Any], codec: Codec) -> Record:
     """Return the record of a row (id, version, term, last_accessed, body).
 
     Raises:
         Corrupt: The body is damaged, or is not the one that the columns speak of.
+        KeyMissing: It is sealed under a key that is not in the key ring.
         Misused: A newer version of Holdfast wrote it.
     """
     session_id, version, term, last_accessed, body = row
     if not isinstance(body, bytes) or not isinstance(last_accessed, float):
         raise Corrupt(f"the row of session {redacted(session_id)} is damaged; restore it or delete it")
-    record = open_(body, session_id)
+    record = codec.open(body, session_id)
     if (record.version, record.term) != (version, term) or last_accessed < record.last_accessed:
         raise Corrupt(f"the row of session {redacted(session_id)} does not fit its record; restore it or delete it")
     return record if last_accessed == record.last_accessed else _replaced(record, last_accessed=last_accessed)

@@ -16,8 +16,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from ..codec import Codec
 from ..model.clock import SystemClock
-from ..model.errors import Conflict, Corrupt, Misused, Unavailable
+from ..model.errors import Conflict, Corrupt, KeyMissing, Misused, Unavailable
 from ..model.ids import redacted
 from .sqlite_acts import Put
 from .sqlite_faults import code_of, not_opened, repair_folder_of
@@ -31,7 +32,8 @@ _LOCKS_AT: Final = 0x40000002
 _LOCKS: Final = 510
 _BATCH: Final = 1000
 _JOURNAL: Final = "session, stream, term, seq, kind, at, data, request"
-_KINDS: Final = ((int,), (str,), (int,), (int,), (int,), (float, int), (bytes,), (bytes,), (int,))
+_LATER: Final = ("origin", "sealed")  # columns that a file of an older schema has not
+_KINDS: Final = ((int,), (str,), (int,), (int,), (int,), (float, int), (bytes,), (bytes,), (int,), (int,))
 _TERMS_PASSED_OVER: Final = 1000
 
 Find = Callable[[sqlite3.Connection, Progress], Findings]
@@ -40,7 +42,8 @@ Find = Callable[[sqlite3.Connection, Progress], Findings]
 class Repair:
     """One repair of the file at `path`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, codec: Codec) -> None:
+        self._codec = codec
         self._path = path.resolve()
         self._folder = repair_folder_of(path)
         self._copy = self._folder / "copy.db"
@@ -81,6 +84,12 @@ class Repair:
                     if findings.sound:
                         return Repaired(
                             kept="", sessions=findings.records, entries=0, lost_sessions=0, named=(), lost_entries=0
+                        )
+                    if findings.locked:
+                        raise KeyMissing(
+                            f"{self._path} holds {findings.locked:,} sessions under keys that were not given; add them "
+                            "to the key file",
+                            key_id="",
                         )
                     done = self._salvaged(connection, progress)
                 progress("putting it in its place", 0, 0)
@@ -126,7 +135,7 @@ class Repair:
         source.text_factory = lambda data: data.decode(errors="replace")
         prepare(self._new, "off")
         with closing(connect(self._new, "off")) as target:
-            saved = _sessions(source, target, progress)
+            saved = _sessions(source, target, progress, self._codec)
             entries, lost_entries = _journal(source, target, saved.numbers, progress)
             _term(source, target)
             target.execute("UPDATE feed SET horizon = ?", (SystemClock().now(),))
@@ -194,7 +203,7 @@ class _Saved(NamedTuple):
     unreadable: int
 
 
-def _sessions(source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress) -> _Saved:
+def _sessions(source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress, codec: Codec) -> _Saved:
     """Copy the sessions that can be read; return their numbers and ids, and what of the others can be told."""
     numbers: set[int] = set()
     ids: set[str] = set()
@@ -207,7 +216,7 @@ def _sessions(source: sqlite3.Connection, target: sqlite3.Connection, progress: 
     target.execute("BEGIN")
     for number, *row in salvage.rows():
         try:
-            values = Put(record_in(tuple(row)), durable=False).rows[0]
+            values = Put(record_in(tuple(row), codec), codec, durable=False).rows[0]
         except Corrupt:
             damaged.add(str(row[0]))
             continue
@@ -225,12 +234,13 @@ def _journal(
 ) -> tuple[int, int]:
     """Copy the entries of `sessions` that can be read; return how many, and how many messages are not among them."""
     names = {row[1] for row in source.execute("PRAGMA table_info(journal)")}
-    origin = "origin" if "origin" in names else "0"
-    text = f"INSERT INTO journal (n, {_JOURNAL}, origin) VALUES ({', '.join('?' * 10)}) ON CONFLICT DO NOTHING"
+    later = ", ".join(name if name in names else "0" for name in _LATER)
+    columns = f"n, {_JOURNAL}, {', '.join(_LATER)}"
+    text = f"INSERT INTO journal ({columns}) VALUES ({', '.join('?' * 11)}) ON CONFLICT DO NOTHING"
     copied = 0
     progress("saving messages", 0, 0)
     target.execute("BEGIN")
-    for seen, row in enumerate(Salvage(source, "journal", f"{_JOURNAL}, {origin}").rows(), 1):
+    for seen, row in enumerate(Salvage(source, "journal", f"{_JOURNAL}, {later}").rows(), 1):
         if row[1] in sessions and _is_entry(row):
             copied += target.execute(text, row).rowcount
         if seen % _BATCH == 0:

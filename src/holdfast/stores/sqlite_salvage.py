@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..codec.envelope import open_
+from ..codec import Codec
 from ..model.errors import Corrupt
 from ..model.session import Record
 from .sqlite_faults import code_of
@@ -130,20 +130,21 @@ def ids_in_index(connection: sqlite3.Connection) -> Iterator[str]:
             after = page[-1][0]
 
 
-def record_in(row: Row) -> Record:
+def record_in(row: Row, codec: Codec) -> Record:
     """Return the record in the columns `RECORD`, by its body alone where the others do not fit it.
 
     Raises:
         Corrupt: The body is damaged.
+        KeyMissing: It is sealed under a key that is not in the key ring.
         Misused: A newer version of Holdfast wrote it.
     """
     session_id, _, _, last_accessed, body = row
     try:
-        return record_from(row)
+        return record_from(row, codec)
     except Corrupt:
         if not isinstance(body, bytes) or not isinstance(session_id, str):
             raise
-        record = open_(body, session_id)
+        record = codec.open(body, session_id)
         if isinstance(last_accessed, float) and last_accessed > record.last_accessed:
             return msgspec.structs.replace(record, last_accessed=last_accessed)
         return record

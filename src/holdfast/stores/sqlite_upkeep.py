@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ..model.errors import Corrupt, Misused, Unavailable
+from ..codec import Codec
+from ..model.errors import Corrupt, KeyMissing, Misused, Unavailable
 from ..model.ids import redacted
 from .contract import StoreInfo
 from .sqlite_address import Durability
@@ -16,6 +18,7 @@ from .sqlite_faults import check_place, code_of, not_opened
 from .sqlite_file import connect, recognise, statement
 from .sqlite_repair import Repair
 from .sqlite_salvage import RECORD, Salvage, ids_in_index, record_in
+from .sqlite_sealing import dictionary_in, keys_in
 from .upkeep import NAMED_MAX, Findings, Inspection, Progress, Repaired
 
 _PAGES_TOLD_MAX: Final = 100
@@ -25,7 +28,8 @@ _TOLD_EVERY: Final = 1000
 class SqliteUpkeep:
     """Looks after the file at `path`: `Upkeep`."""
 
-    def __init__(self, path: Path, durability: Durability) -> None:
+    def __init__(self, path: Path, durability: Durability, codec: Codec) -> None:
+        self._codec = codec.of_store(partial(dictionary_in, path, codec))
         self._path = path
         self._durability = durability
 
@@ -33,6 +37,7 @@ class SqliteUpkeep:
         with opened(self._path) as (connection, schema):
             try:
                 counted = dict(connection.execute(statement("count"), (now,)).fetchall())
+                keys = keys_in(connection, schema)
             except sqlite3.Error as error:
                 raise not_opened(self._path, error) from error
             info = StoreInfo(kind="sqlite", durability=self._durability, schema=schema, health="ok", shared=True)
@@ -42,16 +47,17 @@ class SqliteUpkeep:
                 sessions={"active": 0, "terminated": 0, **counted},
                 size_bytes=self._path.stat().st_size,
                 log_bytes=log.stat().st_size if log.exists() else 0,
+                keys=keys,
             )
 
     def check(self, progress: Progress) -> Findings:
         with opened(self._path) as (connection, _):
-            return findings_of(connection, progress)
+            return findings_of(connection, progress, self._codec)
 
     def repair(self, progress: Progress) -> Repaired:
         if not self._path.exists():
             raise Misused(f"{self._path} is not there; name the file of a store")
-        return Repair(self._path).run(progress, findings_of)
+        return Repair(self._path, self._codec).run(progress, partial(findings_of, codec=self._codec))
 
 
 @contextmanager
@@ -81,11 +87,11 @@ def opened(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
         connection.close()
 
 
-def findings_of(connection: sqlite3.Connection, progress: Progress) -> Findings:
+def findings_of(connection: sqlite3.Connection, progress: Progress, codec: Codec) -> Findings:
     """Check every page, then open every record."""
     progress("checking pages", 0, 0)
     pages = _pages(connection)
-    records = newer = damaged = 0
+    records = newer = locked = damaged = 0
     named: list[str] = []
     total = _total(connection)
     salvage = Salvage(connection, "sessions", RECORD)
@@ -93,8 +99,10 @@ def findings_of(connection: sqlite3.Connection, progress: Progress) -> Findings:
     for _, *row in salvage.rows():
         reachable.add(str(row[0]))
         try:
-            record_in(tuple(row))
+            record_in(tuple(row), codec)
             records += 1
+        except KeyMissing:
+            locked += 1
         except Misused:
             newer += 1
         except Corrupt:
@@ -105,8 +113,9 @@ def findings_of(connection: sqlite3.Connection, progress: Progress) -> Findings:
     lost = [redacted(each) for each in dict.fromkeys(ids_in_index(connection)) if each not in reachable]
     return Findings(
         pages=pages,
-        records=records + newer,
+        records=records + newer + locked,
         newer=newer,
+        locked=locked,
         damaged=damaged + max(salvage.unreadable, len(lost)),
         named=tuple((named + lost)[:NAMED_MAX]),
     )

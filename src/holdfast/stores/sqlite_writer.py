@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ..codec import PLAIN, Codec
 from ..model.errors import HoldfastError, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
@@ -45,8 +46,9 @@ class Writer:
     written, "" when nothing did.
     """
 
-    def __init__(self, connection: sqlite3.Connection, durability: Durability = "full") -> None:
+    def __init__(self, connection: sqlite3.Connection, durability: Durability = "full", codec: Codec = PLAIN) -> None:
         self._connection = connection
+        self._codec = codec
         self._levels = _LEVELS[durability]
         self.trouble = ""
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES_MAX}")
@@ -69,6 +71,10 @@ class Writer:
 
     def _write(self, group: list[Write]) -> None:
         first = group[0]
+        if not self._codec.is_plain:
+            for act in group:
+                if isinstance(act, Append):
+                    act.seal(self._codec)
         rows = [row for act in group for row in act.rows]
         self.pages_written += _PAGES_A_ROW * len(rows) + sum(act.bytes for act in group) // _PAGE_BYTES
         if isinstance(first, Put):

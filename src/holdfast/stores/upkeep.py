@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ..codec import PLAIN, Codec
 from ..model.errors import Misused
 from .contract import StoreInfo
 
@@ -18,23 +19,30 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store is, how many sessions of each state it keeps, and its size with that of its log."""
+    """What a store is, how many sessions of each state it keeps, and its size with that of its log.
+
+    `keys` is how many records and entries lie under each key, by its id, "" for none: one that is not there, and that
+    no process writes with, is not needed any more.
+    """
 
     info: StoreInfo
     sessions: dict[str, int]
     size_bytes: int
     log_bytes: int
+    keys: dict[str, int]
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What a check found: up to 100 sentences on `pages`, and the damaged sessions, of which up to 1,000 are named.
 
-    Ids are redacted. `records` were readable; `newer` of them are of a newer version of Holdfast.
+    Ids are redacted. `records` are whole; `newer` of them are of a newer version of Holdfast, and `locked` are sealed
+    under keys that were not given.
     """
 
     pages: tuple[str, ...]
     records: int
     newer: int
+    locked: int
     damaged: int
     named: tuple[str, ...]
 
@@ -87,14 +95,15 @@ class Upkeep(Protocol):
         Raises:
             Conflict: A process has it open. Nothing was changed.
             Misused: It is not there, or holds records of a newer version. Nothing was changed.
+            KeyMissing: It holds records under a key that was not given. Nothing was changed.
             Corrupt: Nothing of it can be read. Nothing was changed.
             Unavailable: The disk is full, or does not work. Nothing was changed.
         """
         ...
 
 
-def upkeep_of(url: str) -> Upkeep:
-    """Return who looks after the store at `url`.
+def upkeep_of(url: str, *, codec: Codec = PLAIN) -> Upkeep:
+    """Return who looks after the store at `url`, which opens what is sealed with `codec`.
 
     Raises:
         Misused: The address is not understood, or such stores need no upkeep.
@@ -108,4 +117,4 @@ def upkeep_of(url: str) -> Upkeep:
     from .sqlite_address import place_of
     from .sqlite_upkeep import SqliteUpkeep
 
-    return SqliteUpkeep(*place_of(parts.path, parts.query))
+    return SqliteUpkeep(*place_of(parts.path, parts.query), codec)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ..codec import PLAIN, Codec
 from ..model.clock import Clock
 from ..model.errors import Misused
 from .contract import Store
@@ -17,26 +18,26 @@ _KNOWN = "memory:// and sqlite:///relative/path or sqlite:////absolute/path, or 
 
 
 # Imported late: whoever keeps sessions in memory needs no sqlite3, and each of the others is an extra.
-def _sqlite(parts: SplitResult, clock: Clock | None) -> AbstractAsyncContextManager[Store]:
+def _sqlite(parts: SplitResult, codec: Codec, clock: Clock | None) -> AbstractAsyncContextManager[Store]:
     from .sqlite import SqliteStore
     from .sqlite_address import place_of
 
     path, durability = place_of(parts.path, parts.query)
-    return SqliteStore.open(path, durability=durability, clock=clock)
+    return SqliteStore.open(path, durability=durability, codec=codec, clock=clock)
 
 
-def _leveldb(parts: SplitResult, clock: Clock | None) -> AbstractAsyncContextManager[Store]:
+def _leveldb(parts: SplitResult, codec: Codec, clock: Clock | None) -> AbstractAsyncContextManager[Store]:
     from . import leveldb
     from .ordered import OrderedStore
 
-    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts))
+    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts), codec=codec)
 
 
-def _rocksdb(parts: SplitResult, clock: Clock | None) -> AbstractAsyncContextManager[Store]:
+def _rocksdb(parts: SplitResult, codec: Codec, clock: Clock | None) -> AbstractAsyncContextManager[Store]:
     from . import rocksdb
     from .ordered import OrderedStore
 
-    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts))
+    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts), codec=codec)
 
 
 def _path_of(parts: SplitResult) -> Path:
@@ -47,10 +48,11 @@ _IN_FILES: Final = {"sqlite": _sqlite, "leveldb": _leveldb, "rocksdb": _rocksdb}
 
 
 @asynccontextmanager
-async def open_store(url: str, *, clock: Clock | None = None) -> AsyncIterator[Store]:
+async def open_store(url: str, *, codec: Codec = PLAIN, clock: Clock | None = None) -> AsyncIterator[Store]:
     """Open the store at `url` and close it at the end; what waits is written before it is closed.
 
-    `clock` says when what its feed tells of was written; the system's by default.
+    What is kept on a disk is sealed by `codec`; in memory nothing is. `clock` says when what its feed tells of was
+    written; the system's by default.
 
     Raises:
         Misused: The address is not understood, its extra is not installed, or what is there is not a store this version
@@ -64,7 +66,7 @@ async def open_store(url: str, *, clock: Clock | None = None) -> AsyncIterator[S
     if parts.scheme == "memory" and not parts.path:
         yield MemoryStore()
     elif parts.scheme in _IN_FILES and len(parts.path) > 1:
-        async with _IN_FILES[parts.scheme](parts, clock) as store:
+        async with _IN_FILES[parts.scheme](parts, codec, clock) as store:
             yield store
     else:
         raise Misused(f"the store address {url!r} is not understood; use {_KNOWN}")

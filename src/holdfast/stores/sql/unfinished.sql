@@ -1,6 +1,6 @@
 -- The index is named: left to choose, SQLite goes through the openings of all sessions.
 SELECT
-    stream, term, seq, kind, at, data, request, origin,
+    stream, term, seq, kind, at, data, request, origin, sealed,
     (
         SELECT last.seq FROM journal AS last
         WHERE last.session = opening.session AND last.stream = opening.stream
