@@ -15,8 +15,9 @@ import pytest
 
 from holdfast import Codec, KeyRing
 from holdfast.cli.main import main
+from holdfast.stores.contract import append_to
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.records import record_of
+from holdfast.testing.records import entry_of, record_of
 
 
 @pytest.fixture
@@ -134,6 +135,7 @@ async def sealed(path: Path) -> str:
     for name, codec in (("first-session", Codec()), ("hit-session", Codec(keys=KeyRing.parse(KEYS, "here")))):
         async with SqliteStore.open(path, codec=codec) as store:
             await store.put(record_of(name, timeout=None), expect=0)
+            await append_to(store, name, 1, [entry_of("a", 0)])
     return f"sqlite:///{path}"
 
 
@@ -141,8 +143,13 @@ async def test_info_says_what_lies_under_which_key(tmp_path: Path, capsys: pytes
     """R-STO-6: without the keys, so that whoever wants to remove one can see whether anything needs it."""
     url = await sealed(tmp_path / "sessions.db")
     code, out, _ = run(capsys, "info", url)
-    assert (code, "keys        1 under 2026, 1 not encrypted\n" in out) == (0, True)
-    assert json.loads(run(capsys, "info", url, "--json")[1])["keys"] == {"": 1, "2026": 1}
+    assert (code, "keys        3 under 2026, 3 not encrypted\n" in out) == (0, True)
+    assert json.loads(run(capsys, "info", url, "--json")[1])["keys"] == {"": 3, "2026": 3}
+    longest = KeyRing({"k" * 32: b"k" * 32})
+    async with SqliteStore.open(tmp_path / "sessions.db", codec=Codec(keys=longest)) as store:
+        await append_to(store, "first-session", 1, [entry_of("a", 1)])
+    found = json.loads(run(capsys, "info", url, "--json")[1])["keys"]
+    assert (found["k" * 32], sum(found.values())) == (1, 7)
 
 
 async def test_what_is_encrypted_is_checked_and_repaired_with_its_keys(
@@ -163,3 +170,4 @@ async def test_what_is_encrypted_is_checked_and_repaired_with_its_keys(
     assert (code, "is sound again, with 1 sessions" in out) == (0, True)
     async with SqliteStore.open(path, codec=Codec(keys=KeyRing.parse(KEYS, "here"))) as store:
         assert await store.get("hit-session") == record_of("hit-session", timeout=None)
+        assert await store.read("hit-session", "a", after=(0, -1)) == [entry_of("a", 0)]

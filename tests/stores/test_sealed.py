@@ -14,7 +14,7 @@ import pytest
 
 from holdfast import Codec, Corrupt, Draft, KeyMissing, KeyRing, Misused, SessionManager, open_store
 from holdfast.codec import encode
-from holdfast.stores.contract import JournalBounds, Query, append_to
+from holdfast.stores.contract import Feed, JournalBounds, Query, append_to
 from holdfast.testing.records import NOW, entry_of, record_of
 from tests import kit
 
@@ -119,7 +119,8 @@ async def test_a_missing_key_concerns_only_what_is_sealed_under_it(url: str, cap
         other = record_of("other", timeout=None)
         await store.put(other, expect=0)
         await store.seal_anew()
-        assert (await store.info()).older_keys == {"2026": 2 + len(ENTRIES)}
+        changes = 2 if isinstance(store, Feed) else 0
+        assert (await store.info()).older_keys == {"2026": 2 + changes + len(ENTRIES)}
         with pytest.raises(KeyMissing, match="session s000… is sealed under key '2026'"):
             await store.get(FIRST)
         with pytest.raises(KeyMissing, match="entry of the journal"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.codec import PLAIN
 from holdfast.model import CursorExpired, Misused
 from holdfast.model.session import Record
 from holdfast.stores.contract import Change, ChangeKind, FeedBounds

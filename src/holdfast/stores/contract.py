@@ -3,8 +3,9 @@
 A store keeps records and knows nothing of what they mean: expiry, access and capacity are the manager's rules.
 Every method may raise `Unavailable` (the outcome is unknown) with the driver's error as its cause; every call ends
 within the store's own deadline. `Refused` means that too much waits already: nothing was done. Damage is `Corrupt`,
-never "not there", and concerns its own session only. Every `limit` is 1 or more. Opening and closing belong to whoever
-opened the store (`stores.url.open_store`), so they are not part of this.
+never "not there", and concerns its own session only; so does `KeyMissing`, where a store encrypts what it keeps. Every
+`limit` is 1 or more. Opening and closing belong to whoever opened the store (`stores.url.open_store`), so they are not
+part of this.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class Store(Protocol):
         """Return up to `limit` matching records in an order of the store's own, which continues at `cursor`.
 
         A whole scan holds every record that exists throughout it exactly once, whatever is written meanwhile. A record
-        that is damaged is left out, and logged: only `get` of it raises `Corrupt`.
+        that is damaged, or whose key is missing, is left out, and logged: only `get` of it raises `Corrupt` or
+        `KeyMissing`.
 
         Raises:
             Misused: The cursor is not one of this store's.

@@ -1,20 +1,20 @@
 -- How many records, entries and dictionaries there are under each key ("": none), as the first bytes tell
--- (holdfast.codec.envelope).
+-- (holdfast.codec.envelope): an id has up to 32.
 WITH sealed AS (
-    SELECT body AS data, 1 AS sealed FROM sessions
+    SELECT substr(body, 1, 36) AS start, 1 AS sealed FROM sessions
     UNION ALL
-    SELECT body, 1 FROM changes
+    SELECT substr(body, 1, 36), 1 FROM changes
     UNION ALL
-    SELECT before, 1 FROM changes WHERE before IS NOT NULL
+    SELECT substr(before, 1, 36), 1 FROM changes WHERE before IS NOT NULL
     UNION ALL
-    SELECT data, sealed FROM journal
+    SELECT substr(data, 1, 36), sealed FROM journal
     UNION ALL
-    SELECT body, 1 FROM dictionaries
+    SELECT substr(body, 1, 36), 1 FROM dictionaries
 )
 SELECT
     CASE
-        WHEN sealed = 1 AND substr(data, 1, 3) = x'484602'
-        THEN coalesce(CAST(substr(data, 5, unicode(substr(data, 4, 1))) AS TEXT), '')
+        WHEN sealed = 1 AND substr(start, 1, 3) = x'484602'
+        THEN coalesce(CAST(substr(start, 5, unicode(substr(start, 4, 1))) AS TEXT), '')
         ELSE ''
     END AS id,
     count(*)
