@@ -227,6 +227,7 @@ class OpenStream(msgspec.Struct, frozen=True):
 class JournalBounds(msgspec.Struct, frozen=True, kw_only=True):
     """How much a journal keeps.
 
+    Bytes are those of data and request; where entries are sealed, a store may count what it keeps of them instead.
     Only messages count against entries and bytes, and only they are trimmed for them, oldest first. Openings and final
     entries go by age alone, and together with their stream: counted, many answers would push out every message.
     """
