@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing.contracts import (
+    DescribedContract,
+    HistoryContract,
+    JournalContract,
+    ListingContract,
+    StoreContract,
+)
 
 
 @pytest.fixture
@@ -18,6 +24,10 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 class TestSqliteStore(StoreContract):
+    pass
+
+
+class TestSqliteHistories(HistoryContract):
     pass
 
 
