@@ -28,7 +28,7 @@ AT_ONCE = --numprocesses auto --dist loadfile
 SHELL := /bin/bash
 export PYTHON
 
-.PHONY: help serve demo setup test fast check lint house campaign bench bench-keeper bench-manager bench-stores bench-peers bench-erlang constraints
+.PHONY: help serve demo setup test fast check lint house campaign contracts bench bench-keeper bench-manager bench-stores bench-peers bench-erlang constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ house: $(STAMP)check
 
 campaign: $(STAMP)test ## servers killed, paused and replaced under load at 220 seeds, with their table (HOLDFAST_SEED=)
 	@$(PYTEST) -m campaign -s
+
+contracts: $(STAMP)test ## which store passes how many tests of the contract suites
+	@$(BIN)/python scripts/contract_table.py
 
 bench: $(STAMP)stores .wrk ## speed beside an empty app, and beside other gateways when `make bench-peers` has run; 15 min (BENCH=--quick)
 	@$(WITH_NODE) $(BIN)/python -m bench $(BENCH)

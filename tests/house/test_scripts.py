@@ -75,3 +75,27 @@ def test_as_root_it_updates_first_and_waits_for_the_locks(tmp_path: Path) -> Non
         "apt-get noninteractive update -qq",
         "apt-get noninteractive install -y -qq -o DPkg::Lock::Timeout=300 wrk",
     ]
+
+
+@pytest.mark.slow
+def test_the_contract_table_shows_which_store_fails(tmp_path: Path) -> None:
+    """R-STO-1: what is of no suite is not counted."""
+    (tmp_path / "test_contract_mine.py").write_text(
+        "import pytest\n"
+        "from holdfast.stores import MemoryStore\n"
+        "from holdfast.testing.contracts import DescribedContract, ListingContract\n"
+        "class Wrong(MemoryStore):\n"
+        "    async def count(self, now): return {}\n"
+        "@pytest.fixture(params=['wrong', 'right'])\n"
+        "async def store(request): return Wrong() if request.param == 'wrong' else MemoryStore()\n"
+        "class TestListing(ListingContract): pass\n"
+        "class TestDescribed(DescribedContract): pass\n"
+        "def test_other(): pass\n"
+    )
+    command = [sys.executable, str(ROOT / "scripts/contract_table.py"), str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[2:] == [
+        "| wrong | – | 1 of 2 | – | – | 5 of 5 | – |",
+        "| right | – | 2 of 2 | – | – | 5 of 5 | – |",
+    ]

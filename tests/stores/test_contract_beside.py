@@ -15,6 +15,7 @@ from holdfast.stores.beside import ResidentBesideStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.contracts import (
     DescribedContract,
+    HistoryContract,
     JournalContract,
     ListingContract,
     ResidentContract,
@@ -54,6 +55,10 @@ class TestBesideResident(ResidentContract):
         store = BesideStore.around(MemoryStore())
         assert isinstance(store, ResidentBesideStore)
         return store
+
+
+class TestBesideHistories(HistoryContract):
+    pass
 
 
 class TestBesideJournal(JournalContract):

@@ -7,6 +7,7 @@ import pytest
 from holdfast.stores import MemoryStore
 from holdfast.testing.contracts import (
     DescribedContract,
+    HistoryContract,
     JournalContract,
     ListingContract,
     ResidentContract,
@@ -20,6 +21,10 @@ async def store() -> MemoryStore:
 
 
 class TestMemoryStore(StoreContract):
+    pass
+
+
+class TestMemoryHistories(HistoryContract):
     pass
 
 

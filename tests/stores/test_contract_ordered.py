@@ -9,7 +9,13 @@ import pytest
 
 from holdfast import open_store
 from holdfast.stores.ordered import OrderedStore
-from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing.contracts import (
+    DescribedContract,
+    HistoryContract,
+    JournalContract,
+    ListingContract,
+    StoreContract,
+)
 
 from .engines import ENGINES
 
@@ -22,6 +28,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 class TestOrderedStore(StoreContract):
+    pass
+
+
+class TestOrderedHistories(HistoryContract):
     pass
 
 

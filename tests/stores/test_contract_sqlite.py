@@ -12,6 +12,7 @@ from holdfast.testing import ManualClock
 from holdfast.testing.contracts import (
     DescribedContract,
     FeedContract,
+    HistoryContract,
     JournalContract,
     ListingContract,
     StoreContract,
@@ -30,6 +31,10 @@ async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore
 
 
 class TestSqliteStore(StoreContract):
+    pass
+
+
+class TestSqliteHistories(HistoryContract):
     pass
 
 

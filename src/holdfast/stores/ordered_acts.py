@@ -48,6 +48,16 @@ def found(view: View, id_bytes: bytes) -> tuple[Head, bytes] | None:
     return None if value is None else (keys.head_of(value, id_bytes), keys.sealed_of(value))
 
 
+def found_head(view: View, id_bytes: bytes) -> Head | None:
+    """Return the head of a session, mostly without asking the engine.
+
+    Raises:
+        Corrupt: It cannot be read.
+    """
+    value = view.head(id_bytes)
+    return None if value is None else keys.head_of(value, id_bytes)
+
+
 def next_term(view: View) -> int:
     """Return the next term, and have it written."""
     term = keys.number_in(view.get(keys.TERM)) + 1
@@ -74,8 +84,8 @@ class Put:
 
     def __call__(self, view: View) -> None:
         record = self._record
-        stored = found(view, self._id_bytes)
-        if stored is None:
+        old = found_head(view, self._id_bytes)
+        if old is None:
             if record.version != 1:
                 raise VersionConflict(
                     f"session {redacted(record.id)} is gone; version {record.version - 1} was expected"
@@ -83,7 +93,6 @@ class Put:
             head = Head.of(record, self._numbers.take(), -inf)
             write(view, self._id_bytes, None, head, self._sealed, record)
             return
-        old = stored[0]
         if old.term > record.term:
             raise Moved(f"session {redacted(record.id)} has term {old.term}; the write came from {record.term}")
         if old.version != record.version - 1:

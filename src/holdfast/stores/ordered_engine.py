@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 from ..model.errors import HoldfastError, Unavailable
 from ..model.session import Record
 from .lane import Act
-from .ordered_keys import SESSION
+from .ordered_keys import HEAD_BYTES, SESSION
 from .ordered_recent import Recent
 
 T = TypeVar("T")
@@ -50,8 +50,9 @@ class Engine(Protocol):
 class View:
     """An engine as one batch sees it: with what the batch is to write."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, recent: Recent) -> None:
         self._engine = engine
+        self._recent = recent
         self.changes: dict[bytes, bytes | None] = {}
         self.records: dict[str, Record | None] = {}
         """The sessions that are written; None for those of which only a part is, or that go."""
@@ -63,6 +64,13 @@ class View:
         if key in self._of_act:
             return self._of_act[key]
         return self.changes[key] if key in self.changes else self._engine.get(key)
+
+    def head(self, id_bytes: bytes) -> bytes | None:
+        """Return the value of a session, or only how it begins (`head_of`), or None."""
+        key = SESSION + id_bytes
+        if key in self._of_act or key in self.changes:
+            return self.get(key)
+        return self._recent.head(id_bytes.decode()) or self._engine.get(key)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Have `value` written under `key`; None takes the key away."""
@@ -132,7 +140,7 @@ class Writer:
         self._write(acts[first:])
 
     def _write(self, acts: Sequence[Write]) -> None:
-        view = View(self._engine)
+        view = View(self._engine, self._recent)
         durable = False
         for act in acts:
             try:
@@ -150,17 +158,19 @@ class Writer:
         if not view.changes:
             return
         stored: dict[str, Record] = {}
+        heads: dict[str, bytes] = {}
         self._recent.begin_write(view.records)
         try:
             self._engine.write(view.changes, sync=durable)
             stored = {name: record for name, record in view.records.items() if record is not None}
+            heads = {name: (view.changes[SESSION + name.encode()] or b"")[:HEAD_BYTES] for name in stored}
             self.failed = None
         except HoldfastError as error:
             self.failed = error
             for act in acts:
                 act.result, act.error = None, act.error or error
         finally:
-            self._recent.end_write(stored)
+            self._recent.end_write(stored, heads)
 
 
 class Reader:

@@ -56,7 +56,7 @@ _CODES: Final = {state: code for code, state in enumerate(_STATES)}
 
 _HEAD: Final = struct.Struct(">dddQQQB")
 _CRC: Final = struct.Struct(">I")
-_HEAD_BYTES: Final = _CRC.size + _HEAD.size
+HEAD_BYTES: Final = _CRC.size + _HEAD.size
 _SIZES: Final = struct.Struct(">QQ")
 _U64: Final = struct.Struct(">Q")
 _FLOAT: Final = struct.Struct(">d")
@@ -109,8 +109,8 @@ def head_of(value: bytes, id_bytes: bytes) -> Head:
     Raises:
         Corrupt: It is damaged, or that of another session.
     """
-    head = value[_CRC.size : _HEAD_BYTES]
-    if len(value) >= _HEAD_BYTES and zlib.crc32(head, zlib.crc32(id_bytes)) == _CRC.unpack_from(value)[0]:
+    head = value[_CRC.size : HEAD_BYTES]
+    if len(value) >= HEAD_BYTES and zlib.crc32(head, zlib.crc32(id_bytes)) == _CRC.unpack_from(value)[0]:
         found = Head(*_HEAD.unpack(head))
         if found.state < len(_STATES):
             return found
@@ -120,7 +120,7 @@ def head_of(value: bytes, id_bytes: bytes) -> Head:
 
 def sealed_of(value: bytes) -> bytes:
     """Return the sealed record in a session's value."""
-    return value[_HEAD_BYTES:]
+    return value[HEAD_BYTES:]
 
 
 def id_key(session_id: object) -> bytes | None:

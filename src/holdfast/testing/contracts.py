@@ -18,6 +18,7 @@ from ..model.session import Record
 from ..stores.contract import Query, Store
 from .ability_contracts import DescribedContract, ResidentContract
 from .feed_contract import FeedContract
+from .history_contract import HistoryContract
 from .journal_contract import JournalContract
 from .listing_contract import ListingContract
 from .records import NOW, record_of
@@ -25,6 +26,7 @@ from .records import NOW, record_of
 __all__ = [
     "DescribedContract",
     "FeedContract",
+    "HistoryContract",
     "JournalContract",
     "ListingContract",
     "ResidentContract",
