@@ -61,7 +61,7 @@ async def assembled(
             raise Misused(f"--store {settings.store}: this store keeps no journal; use sqlite or memory")
         term = await store.next_term()
         workers = await stack.enter_async_context(KeeperWorkers.open(settings.keeper, settings.data, term))
-        sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock)
+        sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock, journal=None)  # Host trims
         upstreams = StdioUpstreams(workers, settings.stdio)
         host = Host(
             sessions,

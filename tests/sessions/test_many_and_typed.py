@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
 import pytest
 
-from holdfast import Draft, Misused, Session, SessionManager
+from holdfast import Draft, Misused, Session, SessionManager, Unavailable
 from holdfast.stores import MemoryStore, Store
+from holdfast.stores.contract import Page, Query
 from holdfast.testing import ManualClock
 
 Metadata = dict[str, Any]
@@ -121,3 +123,43 @@ async def test_metadata_may_have_a_type(url: str) -> None:
 
         await carts.update(session.id, add)
         assert (await carts.get(session.id)).metadata == Cart(["tea", "milk"])
+
+
+class Slow(MemoryStore):
+    """Reads a page in its own time, and fails when it is told to."""
+
+    fails = False
+
+    async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
+        await asyncio.sleep(0)
+        if self.fails:
+            raise Unavailable("down")
+        return await super().scan(query, cursor=cursor, limit=limit)
+
+
+async def test_one_task_at_a_time_asks_a_scan_for_the_next() -> None:
+    """R-MGR-6: another one is refused, and nothing is passed over or seen twice."""
+    store = Slow()
+    sessions: Sessions = SessionManager(store)
+    names = [f"s{at:04}" for at in range(1200)]
+    for name in names:
+        await sessions.create(id=name)
+    scan = sessions.scan()
+    store.fails = True
+    with pytest.raises(Unavailable):
+        await anext(scan)
+    store.fails = False
+    found: list[str] = []
+    refused = 0
+    while len(found) < len(names):
+        for outcome in await asyncio.gather(anext(scan), anext(scan), return_exceptions=True):
+            if isinstance(outcome, Misused):
+                refused += 1
+            elif isinstance(outcome, Session):
+                found.append(outcome.id)
+            else:
+                assert isinstance(outcome, StopAsyncIteration)
+    assert found == names
+    assert refused
+    with pytest.raises(StopAsyncIteration):
+        await anext(scan)

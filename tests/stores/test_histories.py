@@ -140,11 +140,11 @@ class Hasty(MemoryStore):
 class Generous(MemoryStore):
     """Lets two delete the same."""
 
-    async def delete(self, session_id: str, *, expect: int | None = None, durable: bool = True) -> bool:
+    async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         stored = self.get_now(session_id)
         await asyncio.sleep(0)
         await super().delete(session_id, expect=expect)
-        return stored is not None and expect in (None, stored.version)
+        return stored is not None and (expect is None or stored.is_version_of(expect))
 
 
 class Forgetful(MemoryStore):

@@ -91,7 +91,7 @@ class Packer:
     def _dictionary(self, value: dict[Any, Any], depth: int) -> Any:
         _check_depth(depth)
         keys = [self._inside(f" key {_shown(key)}", key, depth) for key in value]
-        items = [self._inside(_step(key), item, depth) for key, item in value.items()]
+        items = [self._inside(step(key), item, depth) for key, item in value.items()]
         if all(type(key) is str for key in value):
             return dict(zip(keys, items, strict=True))
         return self._distinct(DICT, [part for pair in zip(keys, items, strict=True) for part in pair], len(value))
@@ -155,7 +155,8 @@ def _check_depth(depth: int) -> None:
         raise NotStorableError(f"it is nested deeper than {DEPTH_MAX}, or holds itself")
 
 
-def _step(key: object) -> str:
+def step(key: object) -> str:
+    """Return the step of a path that leads to what a container holds under `key`."""
     return f".{key}" if isinstance(key, str) and key.isidentifier() and len(key) <= _SHOWN_MAX else f"[{_shown(key)}]"
 
 
@@ -202,3 +203,6 @@ _PACKERS: Final[dict[type, Callable[[Packer, Any, int], Any]]] = {
     UUID: Packer._uuid,
     Decimal: Packer._decimal,
 }
+
+STORABLE: Final = frozenset(_PACKERS)
+"""The types of values that come back exactly."""

@@ -7,6 +7,7 @@ msgpack extension whose payload is msgpack again. An Enum is stored by its value
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -17,8 +18,9 @@ from .packer import NotStorableError, Packer
 
 BYTES_MAX: Final = 2**20
 
-_LEAVES: Final = frozenset({type(None), bool, int, float, str, bytes})
+_LEAVES: Final = frozenset({type(None), bool, int, float})
 _PLAIN_ITEMS_MAX: Final = 256
+_MUCH: Final = float("inf")
 
 _dumps: Final = msgspec.msgpack.Encoder().encode
 
@@ -33,7 +35,7 @@ def encode(metadata: dict[Any, Any], *, bytes_max: int = BYTES_MAX) -> bytes:
     if type(metadata) is not dict:
         raise Misused(f"metadata is a dict, not {type(metadata).__name__}")
     try:
-        data = _dumps(metadata if _is_plain(metadata) else Packer(bytes_max).pack(metadata, 0))
+        data = _dumps(metadata if _is_plain(metadata, bytes_max) else Packer(bytes_max).pack(metadata, 0))
     except (OverflowError, UnicodeEncodeError):
         # Plain but for a huge integer, which is storable, or a lone surrogate, which is not: the packer tells.
         data = _encode_packed(metadata, bytes_max)
@@ -68,25 +70,45 @@ def _encode_packed(metadata: dict[Any, Any], bytes_max: int) -> bytes:
         raise Misused(error.message()) from error
 
 
-def _is_plain(metadata: dict[Any, Any]) -> bool:
+def _is_plain(metadata: dict[Any, Any], bytes_max: int) -> bool:
     """Tell whether msgpack keeps `metadata` exactly. Only small and flat data is looked at; the rest is packed.
 
-    Written out, because each call of a function would cost as much as looking at three values.
+    So is what has more text than may be stored, to be refused before it is encoded: one text of a megabyte that is held
+    many times over would be gigabytes. Each call of a function costs as much as looking at three values.
     """
     if len(metadata) > _PLAIN_ITEMS_MAX:
         return False
+    left: float = bytes_max
     for key, item in metadata.items():
         if type(key) is not str:
             return False
         kind = type(item)
-        if kind is list and len(item) <= _PLAIN_ITEMS_MAX:
-            for inner in item:
-                if type(inner) not in _LEAVES:
+        if kind is str or kind is bytes:
+            left -= len(item) + len(key)
+        elif kind is list:
+            left -= len(key) + _flat_size(item)
+        elif kind is dict:
+            left -= len(key) + _flat_size(item.values())
+            for name in item:
+                if type(name) is not str:
                     return False
-        elif kind is dict and len(item) <= _PLAIN_ITEMS_MAX:
-            for name, inner in item.items():
-                if type(name) is not str or type(inner) not in _LEAVES:
-                    return False
-        elif kind not in _LEAVES:
+                left -= len(name)
+        elif kind in _LEAVES:
+            left -= len(key)
+        else:
             return False
-    return True
+    return left >= 0
+
+
+def _flat_size(values: Collection[Any]) -> float:
+    """Return how much text there is in values that msgpack keeps exactly; infinite when they are others, or many."""
+    if len(values) > _PLAIN_ITEMS_MAX:
+        return _MUCH
+    size = 0
+    for value in values:
+        kind = type(value)
+        if kind is str or kind is bytes:
+            size += len(value)
+        elif kind not in _LEAVES:
+            return _MUCH
+    return size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from ..model.clock import Clock
@@ -13,7 +13,7 @@ from ..model.errors import Conflict, Misused, Moved, NotFound, Refused, VersionC
 from ..model.ids import redacted
 from ..model.session import Record
 from ..runtime import uncancelled
-from ..stores.contract import Journal, Resident, Store
+from ..stores.contract import Journal, JournalBounds, Resident, Store
 from . import rules
 from .events import SessionDeleted, SessionEvent, SessionEvicted, SessionExpired, SessionUpdated
 from .locks import SessionLocks
@@ -41,9 +41,16 @@ class Acts(Generic[M]):
     """Reads, writes and removes records of one store, and keeps count."""
 
     def __init__(
-        self, store: Store, home: Home[M], clock: Clock, default_timeout_s: float | None, capacity: Capacity | None
+        self,
+        store: Store,
+        home: Home[M],
+        clock: Clock,
+        default_timeout_s: float | None,
+        capacity: Capacity | None,
+        journal_bounds: JournalBounds | None,
     ) -> None:
-        self._requests = Requests(clock)
+        self._requests = Requests(clock, journal_bounds)
+        self._in_flight = self._requests.in_flight
         self._use_store(store)
         # How late this sweeps what others may use: they write an access by the deadline that it extends, and a little.
         self._late_s = 0.0 if self._resident is not None else SHARED_LATE_S
@@ -139,7 +146,7 @@ class Acts(Generic[M]):
         return await (act if self._resident is not None else uncancelled(act, name="write a session"))
 
     def _update_now(
-        self, resident: Resident, session_id: str, fn: Change[M], begun: list[Awaitable[Changes]]
+        self, resident: Resident, session_id: str, fn: Change[M], begun: list[ChangesLater[M]]
     ) -> Session[M] | None:
         """Update without waiting for anything; return None where somebody must be waited for or told why not.
 
@@ -159,8 +166,8 @@ class Acts(Generic[M]):
         return self._written(changed, now, SessionUpdated)
 
     def _changes(
-        self, fn: Change[M], begun: list[Awaitable[Changes]], record: Record, used_at: float = 0.0
-    ) -> Changes | Awaitable[Changes]:
+        self, fn: Change[M], begun: list[ChangesLater[M]], record: Record, used_at: float = 0.0
+    ) -> Changes | ChangesLater[M]:
         """Return what `fn` changes of a record, or will have changed."""
         if begun:
             return begun.pop()
@@ -169,13 +176,15 @@ class Acts(Generic[M]):
         if returned is draft:
             return draft.changes()
         if inspect.isawaitable(returned):
-            return _changes_later(draft, returned)
+            return ChangesLater(draft, returned)
         raise wrong_draft(returned)
 
     def _written(self, record: Record, now: float, kind: Kind[M]) -> Session[M]:
         """Count and tell of a record that was written."""
         if self._room is not None:
             (self._room.used if record.state == "active" else self._room.gone)(record.id)
+        if self._in_flight:
+            self._in_flight.written(record)
         if self._subscriptions.all:
             # One of their own: the metadata of the other belongs to the caller.
             self._subscriptions.publish(kind(Session(record, self._home), now))
@@ -191,6 +200,7 @@ class Acts(Generic[M]):
             self._meter.evicted += 1
         if self._room is not None:
             self._room.gone(record.id)
+        self._in_flight.gone(record.id)
         home = self._home.without(record)
         if self._subscriptions.all:
             self._subscriptions.publish(kind(Session(record, home), self._now()))
@@ -236,11 +246,26 @@ class Acts(Generic[M]):
         return not_found(session_id)
 
 
-async def _changes_later(draft: Draft[M], returning: Awaitable[Draft[M]]) -> Changes:
-    returned = await returning
-    if returned is not draft:
-        raise wrong_draft(returned)
-    return draft.changes()
+class ChangesLater(Generic[M]):
+    """What an async function of an update will have changed: awaited, or else left."""
+
+    __slots__ = ("_draft", "_returning")
+
+    def __init__(self, draft: Draft[M], returning: Awaitable[Draft[M]]) -> None:
+        self._draft = draft
+        self._returning = returning
+
+    def __await__(self) -> Generator[Any, Any, Changes]:
+        returned = yield from self._returning.__await__()
+        if returned is not self._draft:
+            raise wrong_draft(returned)
+        return self._draft.changes()
+
+    def leave(self) -> None:
+        """End what was begun and will not be awaited."""
+        end = getattr(self._returning, "close", None) or getattr(self._returning, "cancel", None)
+        if end is not None:
+            end()
 
 
 async def _within(within_s: float, changing: Awaitable[Changes], session_id: str) -> Changes:

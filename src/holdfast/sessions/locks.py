@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from typing import Final
 
 from ..model.errors import Refused
@@ -18,7 +18,7 @@ class SessionLocks:
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._held: dict[str, deque[asyncio.Future[None]] | None] = {}
+        self._held: dict[str, OrderedDict[asyncio.Future[None], None] | None] = {}
 
     def is_free(self, session_id: str) -> bool:
         """Tell whether nobody holds the lock."""
@@ -41,14 +41,15 @@ class SessionLocks:
             return
         waiting = self._held[session_id]
         if waiting is None:
-            waiting = self._held[session_id] = deque()
+            waiting = self._held[session_id] = OrderedDict()
         if len(waiting) >= WAITING_MAX:
             raise Refused(f"{WAITING_MAX} tasks wait for session {redacted(session_id)}; wait 1 s", wait_s=1.0)
         turn = asyncio.get_running_loop().create_future()
-        waiting.append(turn)
+        waiting[turn] = None
         try:
             await turn
         except asyncio.CancelledError:
+            waiting.pop(turn, None)  # so that it counts no more, and what keeps on giving up costs nothing
             if turn.done() and not turn.cancelled():
                 # The lock was handed over in the moment of the cancellation: hand it on.
                 self.release(session_id)
@@ -58,7 +59,7 @@ class SessionLocks:
         """Hand the lock to the task that has waited longest, if any."""
         waiting = self._held.pop(session_id)
         while waiting:
-            turn = waiting.popleft()
+            turn, _ = waiting.popitem(last=False)
             if not turn.done():
                 self._held[session_id] = waiting
                 turn.set_result(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -20,9 +20,9 @@ from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
 from ..runtime import Periodic, shielded
 from ..stores import open_store
-from ..stores.contract import Described, IdPage, Journal, Listing, Query, Store, StoreInfo
+from ..stores.contract import Described, IdPage, Journal, JournalBounds, Listing, Query, Store
 from . import rules
-from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, Kind, moved, not_found
+from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, ChangesLater, Kind, moved, not_found
 from .creation import Creation
 from .events import (
     SessionDeleted,
@@ -31,14 +31,14 @@ from .events import (
     SessionStateChanged,
     SessionUpdated,
 )
+from .figures import Figures
 from .groups import Group
-from .metrics import SAMPLED, Metrics
+from .metrics import SAMPLED
 from .requests import Requests
 from .room import Capacity
 from .rules import Duration
 from .scan import Scan
 from .session import Changes, Draft, Home, Session
-from .subscriptions import WAITING_MAX, Handler, Subscription
 
 M = TypeVar("M")
 
@@ -47,19 +47,24 @@ Sessions: TypeAlias = list[Session[M]]
 DEFAULT_TIMEOUT_S: Final = 3600.0
 CLOSE_S: Final = 4.0
 SWEEP_S: Final = 0.5
+TRIM_LOOK_S: Final = 1.0
 _IDS_PAGE: Final = 5000
 _LOCALS_LOOKED_AT: Final = 100
 
 _DEFAULT: Final[Any] = object()
 _NO_TAGS: Final[frozenset[str]] = frozenset()
+_NO_TERM: Final = 0
+_JOURNAL: Final = JournalBounds()
 _replaced: Final = msgspec.structs.replace
 
 
-class SessionManager(Creation[M]):
+class SessionManager(Creation[M], Figures[M]):
     """Sessions in one store. A manager belongs to the event loop it is used on; stores may be shared by many.
 
     Get one by `open`, or around a store of yours by `async with SessionManager(store) as sessions`: inside, what
     expires is deleted, and subscribers told, within a second. One that is made and not entered sweeps when it is told.
+    `journal` is how much the journal of the store keeps, if requests are registered here, and None when somebody else
+    sees to that: of all who use a store, one should.
 
         >>> import asyncio
         >>> async def main():
@@ -79,11 +84,15 @@ class SessionManager(Creation[M]):
         metadata_bytes_max: int = BYTES_MAX,
         capacity: Capacity | None = None,
         clock: Clock | None = None,
+        journal: JournalBounds | None = _JOURNAL,
     ) -> None:
         home = Home[M](metadata_type, *codec_for(metadata_type, metadata_bytes_max))
         default_timeout_s = rules.duration_s(default_timeout, "default_timeout")
-        super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity)
+        if capacity is not None and not isinstance(capacity, Capacity):
+            raise Misused(f"capacity is a Capacity, not {type(capacity).__name__}; pass Capacity(sessions=...)")
+        super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity, journal)
         self._sweeper = Periodic("delete expired sessions", self._chores, interval_s=SWEEP_S)
+        self._trimmer = Periodic("trim the journal", self._requests.trim, interval_s=TRIM_LOOK_S)
 
     @classmethod
     @asynccontextmanager
@@ -96,6 +105,7 @@ class SessionManager(Creation[M]):
         metadata_bytes_max: int = BYTES_MAX,
         capacity: Capacity | None = None,
         clock: Clock | None = None,
+        journal: JournalBounds | None = _JOURNAL,
         codec: Codec = PLAIN,
     ) -> AsyncIterator[SessionManager[M]]:
         """Open the store at `url` (`memory://`, `sqlite:///path`), manage its sessions, and close it at the end.
@@ -115,6 +125,7 @@ class SessionManager(Creation[M]):
                 metadata_bytes_max=metadata_bytes_max,
                 capacity=capacity,
                 clock=clock,
+                journal=journal,
             ) as manager,
         ):
             yield manager
@@ -123,6 +134,7 @@ class SessionManager(Creation[M]):
         if isinstance(self._store, Described) and not (await self._store.info()).shared:
             self._late_s = 0.0
         self._sweeper.start()
+        self._trimmer.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -131,9 +143,15 @@ class SessionManager(Creation[M]):
     async def close(self, *, within_s: float = CLOSE_S) -> None:
         """Sweep no more and let subscribers have what they were not told yet; the store stays open.
 
-        A subscriber that takes longer than `within_s` seconds is left without the rest, which is logged.
+        A subscriber that takes longer than `within_s` seconds is cancelled and left without the rest, which is logged.
+        Called by a subscriber, this does not wait for that one. Live objects stay with who holds them.
+
+        Raises:
+            Misused: `within_s` is no number of seconds, 0 or more.
         """
+        within_s = rules.wait_s(within_s, "within_s")
         await self._sweeper.stop()
+        await self._trimmer.stop()
         await self._subscriptions.close(within_s=within_s)
 
     @property
@@ -158,7 +176,7 @@ class SessionManager(Creation[M]):
         owner: str | None = None,
         tags: Iterable[str] = _NO_TAGS,
         id: str | None = None,
-        term: int = 0,
+        term: int = _NO_TERM,
         durable: bool = True,
     ) -> Session[M]:
         """Create a session that is gone after `timeout` seconds without access, or after `max_age` seconds at all.
@@ -177,7 +195,7 @@ class SessionManager(Creation[M]):
         record = Record(
             new_session_id() if id is None else check_session_id(id),
             1,
-            term,
+            term if term is _NO_TERM else rules.checked_term(term),
             now,
             now,
             self._default_timeout_s if timeout is _DEFAULT else rules.duration_s(timeout, "timeout"),
@@ -208,6 +226,8 @@ class SessionManager(Creation[M]):
         Raises:
             Conflict, Misused, Refused: As `create`. Also `Misused` when it has been stored already.
         """
+        if not isinstance(session, Session):
+            raise Misused(f"adopt takes a Session, not {type(session).__name__}; make one by Session.new")
         if not isinstance(session, Draft) or session.version:
             raise Misused(f"session {redacted(session.id)} is stored already, at version {session.version}")
         created = await self.create(
@@ -276,7 +296,8 @@ class SessionManager(Creation[M]):
         Unlike `touch` it does not ask whether the record looks expired: an owner that serves a long call knows better.
         Nothing happens when the session is deleted. `timeout` is the session's own; it bounds how late it is written.
         """
-        await self._store.touch(session_id, at, within_s=rules.touch_delay_s(timeout))
+        delay_s = rules.touch_delay_s(rules.duration_s(timeout, "timeout"))
+        await self._store.touch(session_id, rules.moment(at, "at"), within_s=delay_s)
 
     async def update(
         self,
@@ -302,13 +323,21 @@ class SessionManager(Creation[M]):
             Refused: `fn` took longer than `within_s`. Nothing was written.
         """
         began = 0 if self._meter.updated & SAMPLED else stopwatch_ns()
+        if term is not None:
+            rules.checked_term(term)
+        if within_s is not CHANGE_S:
+            within_s = rules.wait_s(within_s, "within_s")
         session: Session[M] | None = None
-        begun: list[Awaitable[Changes]] = []
+        begun: list[ChangesLater[M]] = []
         if self._resident is not None and term is None:
             session = self._update_now(self._resident, session_id, fn, begun)
         if session is None:
             change = partial(self._changes, fn, begun)
-            session = await self._write(session_id, change, SessionUpdated, term=term, sync=sync, within_s=within_s)
+            try:
+                session = await self._write(session_id, change, SessionUpdated, term=term, sync=sync, within_s=within_s)
+            finally:
+                for changes in begun:  # the session was gone before it was its turn
+                    changes.leave()
         else:
             self._meter.updated += 1
         if began:
@@ -347,8 +376,9 @@ class SessionManager(Creation[M]):
 
         Raises:
             NotFound, Conflict: As `update`.
+            Misused: A tag is not valid.
         """
-        removed = frozenset(tags)
+        removed = rules.tag_set(tags)
         return await self._write(session_id, lambda record: {"tags": record.tags - removed}, SessionUpdated)
 
     async def take_over(
@@ -368,7 +398,12 @@ class SessionManager(Creation[M]):
                 seconds. Nothing was written.
             Moved: The stored term is higher. Nothing was written.
             Conflict: As `update`.
+            Misused: An argument is not valid.
         """
+        rules.checked_term(term)
+        late_s = rules.wait_s(late_s, "late_s")
+        if owner is not UNSET:
+            rules.checked_owner(owner)
 
         def change(record: Record) -> Changes:
             if owner is not UNSET and record.owner != owner:
@@ -388,10 +423,17 @@ class SessionManager(Creation[M]):
             Conflict, Misused: As `update`; the reason has 1 to 1,024 bytes.
         """
         change = partial(rules.ended, reason=rules.checked_reason(reason))
-        try:
-            return await self._write(session_id, change, SessionStateChanged, term=term)
-        except NotFound:
-            return await self.peek(session_id)
+        if term is not None:
+            rules.checked_term(term)
+        ended = await self._ended(session_id)
+        if ended is None:
+            try:
+                return await self._write(session_id, change, SessionStateChanged, term=term)
+            except NotFound:
+                ended = await self._ended(session_id)  # somebody else was first
+                if ended is None:
+                    raise
+        return ended
 
     async def delete(self, session_id: str, *, sync: bool = True, term: int | None = None) -> bool:
         """Delete the session and all that belongs to it; return whether it was there (an expired one was not).
@@ -402,6 +444,8 @@ class SessionManager(Creation[M]):
             Moved: The stored term is higher than `term`. Nothing was deleted.
             Conflict: With `term`, others kept on writing it. Nothing was deleted.
         """
+        if term is not None:
+            rules.checked_term(term)
         began = 0 if self._meter.deleted & SAMPLED else stopwatch_ns()
         for left in reversed(range(TRIES_MAX)):
             try:
@@ -433,6 +477,7 @@ class SessionManager(Creation[M]):
         those that have been so for as many seconds, where the store can list ids (`take_over` says why). All are held
         in memory, 90 bytes each or so: `scan` when that is too much.
         """
+        late_s = rules.wait_s(late_s, "late_s")
         if not isinstance(self._store, Listing):
             return [session.id async for session in self.scan()]
         found: list[str] = []
@@ -448,9 +493,9 @@ class SessionManager(Creation[M]):
         """Return every active session for which `where` is true. All are held in memory: `scan` when they are many.
 
         Raises:
-            Misused: `where` is async, so that whatever it returned would be true.
+            Misused: `where` is no function, or async, so that whatever it returned would be true.
         """
-        if inspect.iscoroutinefunction(where):
+        if inspect.iscoroutinefunction(where) or not (where is None or callable(where)):
             raise Misused("where is a plain function of a session; filter what `scan` yields to await something")
         return [session async for session in self.scan() if where is None or where(session)]
 
@@ -468,9 +513,12 @@ class SessionManager(Creation[M]):
         A whole scan yields every session that exists throughout it exactly once, whatever is written meanwhile, in
         constant memory. `.cursor` of the iterator continues behind the last session it yielded. No access is counted.
         A session whose record is damaged is left out, and logged. Iterating raises `Misused` when the cursor is none
-        of this store.
+        of this store, or two tasks ask one scan for the next at once.
+
+        Raises:
+            Misused: An argument is no str, or the state none that there is.
         """
-        query = Query(prefix=prefix, owner=owner, tag=tag, state=state)
+        query = rules.checked_query(Query(prefix=prefix, owner=owner, tag=tag, state=state), cursor)
         return Scan(self._store, query, self._clock, lambda record: Session(record, self._home), cursor)
 
     def group(self, tag: str) -> Group[M]:
@@ -489,11 +537,9 @@ class SessionManager(Creation[M]):
         store that other processes can use, 0 in this process's memory.
 
         Raises:
-            Misused: `late_s` is less than 0.
+            Misused: `late_s` is no number, or less than 0.
         """
-        if late_s is not None and not late_s >= 0:
-            raise Misused(f"cleanup_expired(late_s={late_s}): it is 0 or more")
-        return await self._sweep(late_s)
+        return await self._sweep(None if late_s is None else rules.wait_s(late_s, "late_s"))
 
     async def expire_due(
         self, limit: int = SWEEP_PAGE, *, now: float | None = None, late_s: float = 0.0
@@ -506,51 +552,18 @@ class SessionManager(Creation[M]):
         stored, and is `NotFound` all the same.
 
         Raises:
-            Misused: `limit` is less than 1, or `late_s` less than 0.
+            Misused: `limit` is no int of 1 or more, `now` no moment, or `late_s` no number of 0 or more.
         """
-        if limit < 1 or not late_s >= 0:
-            raise Misused(f"expire_due(limit={limit}, late_s={late_s}): limit is 1 or more, late_s 0 or more")
-        gone = await self._expire((self._now() if now is None else now) - late_s, limit)
+        at = self._now() if now is None else rules.moment(now, "now")
+        gone = await self._expire(at - rules.wait_s(late_s, "late_s"), rules.count(limit, "limit"))
         return [Session(record, self._home) for record in gone]
-
-    # -- how it goes
-
-    def subscribe(self, handler: Handler, *kinds: type, waiting_max: int = WAITING_MAX) -> Subscription:
-        """Have `handler`, sync or async, told of what this manager does from now on: events of `kinds`, or all.
-
-        It is called on the event loop, after the act, with one event at a time; those of one session come in order,
-        each once at most. A sync one must not block. It can neither fail nor stall an act: what it raises is logged,
-        and of the events that find `waiting_max` others waiting it is told the number only (`EventsMissed`). What
-        other processes do to a store they share is not told here.
-
-        Raises:
-            Misused: A kind is no event, or `waiting_max` is less than 1.
-        """
-        return self._subscriptions.add(handler, kinds, waiting_max)
-
-    async def metrics(self) -> Metrics:
-        """Return what was counted so far. With SQLite, counting what is stored takes a while, off the loop.
-
-        Raises:
-            Misused: The store does not count what it keeps.
-        """
-        by_state = await self._described().count(self._now())
-        return self._meter.read(by_state, sum(each.missed for each in self._subscriptions.all))
-
-    async def store_info(self) -> StoreInfo:
-        """Return what the store is and how it stands.
-
-        Raises:
-            Misused: It does not say.
-        """
-        return await self._described().info()
 
     # -- helpers, in order of use
 
-    def _described(self) -> Described:
-        if not isinstance(self._store, Described):
-            raise Misused(f"{type(self._store).__name__} does not say what it keeps; implement Described")
-        return self._store
+    async def _ended(self, session_id: str) -> Session[M] | None:
+        record = await self._store.get(session_id) if isinstance(session_id, str) else None
+        ended = record is not None and record.state == "terminated" and not rules.is_expired(record, self._now())
+        return Session(record, self._home) if record is not None and ended else None
 
     async def _chores(self) -> None:
         """Use what has requests in flight, delete what is expired, let go of live objects of what others deleted."""

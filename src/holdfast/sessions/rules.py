@@ -11,6 +11,7 @@ import msgspec
 
 from ..model.errors import Misused
 from ..model.session import Record
+from ..stores.contract import Query
 
 Duration: TypeAlias = float | timedelta | None
 """Seconds, or as long as a timedelta; None is for ever."""
@@ -20,6 +21,9 @@ TAG_BYTES_MAX: Final = 255
 TAGS_MAX: Final = 64
 REASON_BYTES_MAX: Final = 1024
 TOMBSTONE_S_MAX: Final = 86_400.0
+TERM_MAX: Final = 2**63 - 1
+SECONDS_MAX: Final = 2.0**53
+STATES: Final = ("active", "terminated", None)
 
 _replaced: Final = msgspec.structs.replace
 
@@ -82,8 +86,7 @@ def duration_s(value: Duration, name: str) -> float | None:
         return None
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Misused(f"{name} is a number of seconds, a timedelta or None, not {type(value).__name__}")
+    _check_real(value, name, " a timedelta or None,")
     try:
         seconds = float(value)
     except OverflowError:
@@ -91,6 +94,62 @@ def duration_s(value: Duration, name: str) -> float | None:
     if not 0 <= seconds < math.inf:
         raise Misused(f"{name} is 0 seconds or more, not {seconds}; None means for ever")
     return seconds
+
+
+def wait_s(value: float, name: str) -> float:
+    """Return how long to wait, in seconds; infinity is as long as it takes.
+
+    Raises:
+        Misused: It is not a number, or is negative or NaN.
+    """
+    _check_real(value, name)
+    if not value >= 0:
+        raise Misused(f"{name} is 0 seconds or more, not {value}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def moment(value: float, name: str) -> float:
+    """Return a moment in seconds since the epoch.
+
+    Raises:
+        Misused: It is not a finite number.
+    """
+    _check_real(value, name)
+    if not -SECONDS_MAX <= value <= SECONDS_MAX:
+        raise Misused(f"{name} is a moment in seconds since the epoch, not {value}")
+    return float(value)
+
+
+def count(value: int, name: str) -> int:
+    """Return a number of things, or raise `Misused` when it is not an int of 1 or more."""
+    if type(value) is not int or value < 1:
+        raise Misused(f"{name} is an int of 1 or more, not {value!r:.40}")
+    return value
+
+
+def checked_term(term: int) -> int:
+    """Return `term`, or raise `Misused` when it is not an int from 0 to 2**63 - 1."""
+    if type(term) is not int or not 0 <= term <= TERM_MAX:
+        raise Misused(f"a term is an int from 0 to 2**63 - 1, not {term!r:.40}; a store's next_term() gives them out")
+    return term
+
+
+def checked_query(query: Query, cursor: str | None) -> Query:
+    """Return `query` if it and the cursor could mean something.
+
+    Raises:
+        Misused: One of them is of another type, or the state is none that there is.
+    """
+    given = {"prefix": query.prefix, "tag": query.tag, "owner": query.owner, "cursor": cursor}
+    for name, value in given.items():
+        if value is not None:
+            _check_unicode(value, name)
+    if query.state not in STATES:
+        raise Misused(f'state is "active", "terminated", or None for both, not {query.state!r:.40}')
+    return query
 
 
 def checked_owner(owner: str | None) -> str | None:
@@ -103,27 +162,48 @@ def checked_reason(reason: str | None) -> str | None:
     return None if reason is None else _checked_text(reason, "reason", REASON_BYTES_MAX)
 
 
+def tag_set(tags: Iterable[str]) -> frozenset[str]:
+    """Return any number of tags as a set.
+
+    Raises:
+        Misused: One is not a str of 1 to 255 bytes of UTF-8.
+    """
+    if isinstance(tags, (str, bytes)):
+        raise Misused(f"tags is a collection of str, not one {type(tags).__name__}; pass [{tags!r:.40}]")
+    if not isinstance(tags, Iterable):
+        raise Misused(f"tags is a collection of str, not {type(tags).__name__}; leave it out for none")
+    return frozenset(_checked_text(tag, "a tag", TAG_BYTES_MAX) for tag in tags)
+
+
 def checked_tags(tags: Iterable[str]) -> frozenset[str]:
-    """Return `tags` as a set.
+    """Return the tags of a session as a set.
 
     Raises:
         Misused: One is not a str of 1 to 255 bytes of UTF-8, or there are more than 64.
     """
-    if isinstance(tags, (str, bytes)):
-        raise Misused(f"tags is a collection of str, not one {type(tags).__name__}; pass [{tags!r:.40}]")
-    checked = frozenset(_checked_text(tag, "a tag", TAG_BYTES_MAX) for tag in tags)
+    checked = tag_set(tags)
     if len(checked) > TAGS_MAX:
         raise Misused(f"a session has at most {TAGS_MAX} tags, not {len(checked)}")
     return checked
 
 
+def _check_real(value: object, name: str, also: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Misused(f"{name} is a number of seconds,{also} not {type(value).__name__}")
+
+
 def _checked_text(text: str, name: str, bytes_max: int) -> str:
-    if not isinstance(text, str):
-        raise Misused(f"{name} is a str, not {type(text).__name__}")
-    try:
-        size_bytes = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise Misused(f"{name} must be valid UTF-8; this one holds a lone surrogate") from error
+    size_bytes = _check_unicode(text, name)
     if not 1 <= size_bytes <= bytes_max or "\0" in text:
         raise Misused(f"{name} has 1 to {bytes_max} bytes of UTF-8 without NUL; this one has {size_bytes}")
     return text
+
+
+def _check_unicode(text: object, name: str) -> int:
+    """Return how many bytes of UTF-8 a text has."""
+    if not isinstance(text, str):
+        raise Misused(f"{name} is a str, not {type(text).__name__}")
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise Misused(f"{name} must be valid UTF-8; this one holds a lone surrogate") from error

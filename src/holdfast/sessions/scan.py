@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from ..model.clock import Clock
+from ..model.errors import Misused
 from ..model.session import Record
 from ..stores.contract import Page, Query, Store
 from . import rules
@@ -16,7 +17,7 @@ _PAGE: Final = 500
 
 
 class Scan(Generic[T]):
-    """Yields what matches a query and is not expired, page by page."""
+    """Yields what matches a query and is not expired, page by page. One task at a time asks it for the next."""
 
     def __init__(
         self, store: Store, query: Query, clock: Clock, made: Callable[[Record], T], cursor: str | None = None
@@ -28,6 +29,7 @@ class Scan(Generic[T]):
         self._cursor = cursor
         self._page: Page | None = None
         self._at = 0
+        self._reading = False
 
     @property
     def cursor(self) -> str | None:
@@ -43,10 +45,7 @@ class Scan(Generic[T]):
             if page is None or self._at >= len(page.records):
                 if page is not None and page.cursor is None:
                     raise StopAsyncIteration
-                self._page = await self._store.scan(
-                    self._query, cursor=self._cursor if page is None else page.cursor, limit=_PAGE
-                )
-                self._at = 0
+                await self._read(self._cursor if page is None else page.cursor)
                 continue
             at = self._at
             self._at = at + 1
@@ -54,3 +53,13 @@ class Scan(Generic[T]):
             record = page.records[at]
             if not rules.is_expired(record, self._clock.now()):
                 return self._made(record)
+
+    async def _read(self, cursor: str | None) -> None:
+        if self._reading:
+            raise Misused("another task waits for this scan; one task at a time iterates it, or give each its own")
+        self._reading = True
+        try:
+            self._page = await self._store.scan(self._query, cursor=cursor, limit=_PAGE)
+            self._at = 0
+        finally:
+            self._reading = False

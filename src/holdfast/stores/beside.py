@@ -192,7 +192,7 @@ class ResidentBesideStore(BesideStore):
         return self._resident(session_id).use_now(session_id, now)
 
     def _resident(self, session_id: str) -> MemoryStore:
-        return self._here if session_id in self._held else self._main
+        return self._here if isinstance(session_id, str) and session_id in self._held else self._main
 
 
 def _taken(session_id: str) -> VersionConflict:

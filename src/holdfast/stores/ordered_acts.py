@@ -99,7 +99,8 @@ class Put:
             raise VersionConflict(
                 f"session {redacted(record.id)} has version {old.version}; version {record.version - 1} was expected"
             )
-        if self._codec.open(stored[1], record.id).created_at != record.created_at:
+        stored = found(view, self._id_bytes)
+        if stored is None or self._codec.open(stored[1], record.id).created_at != record.created_at:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
         head = Head.of(record, old.number, old.last_accessed)
         if head.last_accessed != record.last_accessed:

@@ -89,7 +89,8 @@ class History:
         """Delete what is under `key` if its version is `expect`; return whether it is known to have been deleted."""
         call = self._begin(Call(key=key, act="delete", began=self._now(), expect=expect))
         try:
-            call.did = await self._store.delete(key, expect=expect, durable=durable)
+            expected = None if expect is None else record_of(key, version=expect)
+            call.did = await self._store.delete(key, expect=expected, durable=durable)
         except Unavailable:
             return False
         self._end(call)
