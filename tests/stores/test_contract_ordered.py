@@ -9,14 +9,26 @@ import pytest
 
 from holdfast import open_store
 from holdfast.stores.ordered import OrderedStore
-from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing import ManualClock
+from holdfast.testing.contracts import (
+    DescribedContract,
+    FeedContract,
+    JournalContract,
+    ListingContract,
+    StoreContract,
+)
 
 from .engines import ENGINES
 
 
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
 @pytest.fixture(params=ENGINES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OrderedStore]:
-    async with open_store(f"{request.param}:///{tmp_path}/sessions") as store:
+async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[OrderedStore]:
+    async with open_store(f"{request.param}:///{tmp_path}/sessions", clock=clock) as store:
         assert isinstance(store, OrderedStore)
         yield store
 
@@ -34,4 +46,8 @@ class TestOrderedListing(ListingContract):
 
 
 class TestOrderedDescribed(DescribedContract):
+    pass
+
+
+class TestOrderedFeed(FeedContract):
     pass

@@ -13,8 +13,10 @@ from ..model.errors import Corrupt, Moved, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
 from . import ordered_keys as keys
+from .contract import ChangeKind
 from .ordered_engine import Engine, View
 from .ordered_keys import Head
+from .ordered_log import Log
 
 _TAKEN_AT_ONCE: Final = 2**32  # numbers; one write for each so many, and for each time the store is opened
 
@@ -58,10 +60,12 @@ def next_term(view: View) -> int:
 class Put:
     """Writes one record, at the version after the one that must be stored."""
 
-    __slots__ = ("_id_bytes", "_numbers", "_record", "_sealed")
+    __slots__ = ("_at", "_id_bytes", "_log", "_numbers", "_record", "_sealed")
 
-    def __init__(self, record: Record, numbers: Numbers) -> None:
+    def __init__(self, record: Record, numbers: Numbers, log: Log, at: float) -> None:
         self._record = record
+        self._log = log
+        self._at = at
         self._id_bytes = record.id.encode()
         self._sealed = seal(record)
         self._numbers = numbers
@@ -80,6 +84,7 @@ class Put:
                     f"session {redacted(record.id)} is gone; version {record.version - 1} was expected"
                 )
             head = Head.of(record, self._numbers.take(), -inf)
+            head = self._log.put(view, self._id_bytes, self._at, head, self._sealed)
             write(view, self._id_bytes, None, head, self._sealed, record)
             return
         old = stored[0]
@@ -89,11 +94,12 @@ class Put:
             raise VersionConflict(
                 f"session {redacted(record.id)} has version {old.version}; version {record.version - 1} was expected"
             )
-        if open_(stored[1], record.id).created_at != record.created_at:
+        if created_at(stored, record.id) != record.created_at:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
         head = Head.of(record, old.number, old.last_accessed)
         if head.last_accessed != record.last_accessed:
             record = msgspec.structs.replace(record, last_accessed=head.last_accessed)
+        head = self._log.put_again(view, self._id_bytes, self._at, *stored, head, self._sealed)
         write(view, self._id_bytes, old, head, self._sealed, record)
 
 
@@ -127,10 +133,21 @@ def touch(view: View, accesses: Iterable[tuple[str, float]]) -> None:
             write(view, id_bytes, stored[0], stored[0]._replace(last_accessed=at), stored[1])
 
 
-def delete(view: View, id_bytes: bytes, *, expect: Record | None, due_at: float | None) -> bool:
+def created_at(stored: tuple[Head, bytes], session_id: str) -> float:
+    """Return when the stored session was created.
+
+    Raises:
+        Corrupt, Misused: Only its record says so, and cannot be read.
+    """
+    head, sealed = stored
+    return open_(sealed, session_id).created_at if head.created_at is None else head.created_at
+
+
+def delete(view: View, id_bytes: bytes, log: Log, at: float, *, expect: Record | None, due_at: float | None) -> bool:
     """Delete a session if it is the version `expect` of it (None: any) and due at `due_at` (None: whenever).
 
-    What is damaged can be deleted when nothing is asked of it. Its journal is gone at once, and cleared away later.
+    What is damaged can be deleted when nothing is asked of it; the feed does not tell of it. Its journal is gone at
+    once, and cleared away later.
     """
     try:
         stored = found(view, id_bytes)
@@ -144,8 +161,11 @@ def delete(view: View, id_bytes: bytes, *, expect: Record | None, due_at: float 
     head, sealed = stored
     if due_at is not None and head.deadline > due_at:
         return False
-    if expect is not None and not (head.version == expect.version and open_(sealed, expect.id).is_version_of(expect)):
+    if expect is not None and not (
+        head.version == expect.version and created_at(stored, expect.id) == expect.created_at
+    ):
         return False
+    log.end(view, id_bytes, at, head, sealed, ChangeKind.DELETED if due_at is None else ChangeKind.EXPIRED)
     view.put_session(id_bytes, None)
     if head.deadline != inf:
         view.put(keys.due_key(head.deadline, id_bytes), None)

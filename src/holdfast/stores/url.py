@@ -29,14 +29,14 @@ def _leveldb(parts: SplitResult, clock: Clock | None) -> AbstractAsyncContextMan
     from . import leveldb
     from .ordered import OrderedStore
 
-    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts))
+    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts), clock=clock)
 
 
 def _rocksdb(parts: SplitResult, clock: Clock | None) -> AbstractAsyncContextManager[Store]:
     from . import rocksdb
     from .ordered import OrderedStore
 
-    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts))
+    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts), clock=clock)
 
 
 def _path_of(parts: SplitResult) -> Path:
