@@ -47,11 +47,13 @@ if TYPE_CHECKING:
         Capacity,
         Draft,
         EventsMissed,
+        Follower,
         Group,
         Latency,
         Metrics,
         Progress,
         Requests,
+        Restored,
         Scan,
         Session,
         SessionCreated,
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
         SessionUpdated,
         Subscription,
     )
-    from .stores import MemoryStore, StoreInfo, open_store
+    from .stores import FeedBounds, MemoryStore, StoreInfo, open_store
 
 _HOMES: Final = {
     "Capacity": "sessions",
@@ -75,6 +77,8 @@ _HOMES: Final = {
     "CursorExpired": "model",
     "Draft": "sessions",
     "EventsMissed": "sessions",
+    "FeedBounds": "stores",
+    "Follower": "sessions",
     "Group": "sessions",
     "HoldfastError": "model",
     "Latency": "sessions",
@@ -86,6 +90,7 @@ _HOMES: Final = {
     "Progress": "sessions",
     "Refused": "model",
     "Requests": "sessions",
+    "Restored": "sessions",
     "Scan": "sessions",
     "Session": "sessions",
     "SessionCreated": "sessions",
@@ -112,6 +117,8 @@ __all__ = [
     "CursorExpired",
     "Draft",
     "EventsMissed",
+    "FeedBounds",
+    "Follower",
     "Group",
     "HoldfastError",
     "Latency",
@@ -123,6 +130,7 @@ __all__ = [
     "Progress",
     "Refused",
     "Requests",
+    "Restored",
     "Scan",
     "Session",
     "SessionCreated",

@@ -54,7 +54,7 @@ async def assembled(
     clock = SystemClock()
     async with (
         _identified(settings, base_url, clock) as (authenticator, public),
-        open_store(settings.store) as store,
+        open_store(settings.store, clock=clock) as store,
         AsyncExitStack() as stack,
     ):
         if not isinstance(store, Journal):

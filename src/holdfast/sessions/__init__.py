@@ -11,9 +11,11 @@ from .events import (
     SessionStateChanged,
     SessionUpdated,
 )
+from .feed import Follower
 from .groups import Group, Progress
 from .manager import SessionManager
 from .metrics import Latency, Metrics
+from .recovery import Restored
 from .requests import Requests
 from .room import Capacity
 from .scan import Scan
@@ -24,11 +26,13 @@ __all__ = [
     "Capacity",
     "Draft",
     "EventsMissed",
+    "Follower",
     "Group",
     "Latency",
     "Metrics",
     "Progress",
     "Requests",
+    "Restored",
     "Scan",
     "Session",
     "SessionCreated",

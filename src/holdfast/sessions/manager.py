@@ -20,10 +20,9 @@ from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
 from ..runtime import Periodic, shielded
 from ..stores import open_store
-from ..stores.contract import Described, IdPage, Journal, Listing, Query, Store, StoreInfo
+from ..stores.contract import Described, FeedBounds, IdPage, Journal, Listing, Query, Store, StoreInfo
 from . import rules
 from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, moved, not_found
-from .creation import Creation
 from .events import (
     SessionCreated,
     SessionDeleted,
@@ -34,6 +33,7 @@ from .events import (
 )
 from .groups import Group
 from .metrics import SAMPLED, Metrics
+from .recovery import Recovery
 from .requests import Requests
 from .room import Capacity
 from .rules import Duration
@@ -56,7 +56,7 @@ _NO_TAGS: Final[frozenset[str]] = frozenset()
 _replaced: Final = msgspec.structs.replace
 
 
-class SessionManager(Creation[M]):
+class SessionManager(Recovery[M]):
     """Sessions in one store. A manager belongs to the event loop it is used on; stores may be shared by many.
 
     Get one by `open`, or around a store of yours by `async with SessionManager(store) as sessions`: inside, what
@@ -80,10 +80,11 @@ class SessionManager(Creation[M]):
         metadata_bytes_max: int = BYTES_MAX,
         capacity: Capacity | None = None,
         clock: Clock | None = None,
+        feed_bounds: FeedBounds | None = None,
     ) -> None:
         home = Home[M](metadata_type, *codec_for(metadata_type, metadata_bytes_max))
         default_timeout_s = rules.duration_s(default_timeout, "default_timeout")
-        super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity)
+        super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity, feed_bounds)
         self._sweeper = Periodic("delete expired sessions", self._chores, interval_s=SWEEP_S)
 
     @classmethod
@@ -97,6 +98,7 @@ class SessionManager(Creation[M]):
         metadata_bytes_max: int = BYTES_MAX,
         capacity: Capacity | None = None,
         clock: Clock | None = None,
+        feed_bounds: FeedBounds | None = None,
     ) -> AsyncIterator[SessionManager[M]]:
         """Open the store at `url` (`memory://`, `sqlite:///path`), manage its sessions, and close it at the end.
 
@@ -105,7 +107,7 @@ class SessionManager(Creation[M]):
             Unavailable: It cannot be opened now.
         """
         async with (
-            open_store(url) as store,
+            open_store(url, clock=clock) as store,
             cls(
                 store,
                 default_timeout=default_timeout,
@@ -113,6 +115,7 @@ class SessionManager(Creation[M]):
                 metadata_bytes_max=metadata_bytes_max,
                 capacity=capacity,
                 clock=clock,
+                feed_bounds=feed_bounds,
             ) as manager,
         ):
             yield manager
@@ -121,6 +124,7 @@ class SessionManager(Creation[M]):
         if isinstance(self._store, Described) and not (await self._store.info()).shared:
             self._late_s = 0.0
         self._sweeper.start()
+        self._feed_trimmer.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -132,6 +136,7 @@ class SessionManager(Creation[M]):
         A subscriber that takes longer than `within_s` seconds is left without the rest, which is logged.
         """
         await self._sweeper.stop()
+        await self._feed_trimmer.stop()
         await self._subscriptions.close(within_s=within_s)
 
     @property
