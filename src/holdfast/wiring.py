@@ -20,7 +20,7 @@ from .identity.rules import resource_metadata
 from .identity.tokens import TokenFile
 from .model import Clock, Misused, SystemClock
 from .runtime import shielded
-from .sessions import SessionManager
+from .sessions import Retention, SessionManager
 from .stores.contract import Journal
 from .stores.url import open_store
 from .transport.health import Health
@@ -54,14 +54,16 @@ async def assembled(
     clock = SystemClock()
     async with (
         _identified(settings, base_url, clock) as (authenticator, public),
-        open_store(settings.store, codec=settings.codec) as store,
+        open_store(settings.store, codec=settings.codec, clock=clock) as store,
         AsyncExitStack() as stack,
     ):
         if not isinstance(store, Journal):
             raise Misused(f"--store {settings.store}: this store keeps no journal; use sqlite or memory")
         term = await store.next_term()
         workers = await stack.enter_async_context(KeeperWorkers.open(settings.keeper, settings.data, term))
-        sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock, journal=None)  # Host trims
+        # The host trims the journal.
+        retention = Retention(journal=None)
+        sessions: SessionManager[dict[str, Any]] = SessionManager(store, clock=clock, retention=retention)
         upstreams = StdioUpstreams(workers, settings.stdio)
         host = Host(
             sessions,

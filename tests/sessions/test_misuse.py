@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast import Misused, NotFound, Session, SessionManager
+from holdfast.sessions import Retention
 from holdfast.stores import MemoryStore
 
 Sessions = SessionManager[Any]
@@ -92,7 +93,7 @@ def test_a_manager_that_makes_no_sense_is_misused(wrong: Any) -> None:
         {"capacity": wrong},
         {"metadata_type": wrong},
         {"default_timeout": str(wrong)},
-        {"journal": wrong},
+        {"retention": wrong},
     ):
         with pytest.raises(Misused):
             SessionManager(MemoryStore(), **arguments)
@@ -130,3 +131,10 @@ async def test_any_patience_is_a_patience() -> None:
         assert await sessions.cleanup_expired(late_s=seconds) == 0
         assert await sessions.ids(late_s=seconds) == ["s"]
     assert isinstance(await sessions.adopt(Session.new()), Session)
+
+
+@pytest.mark.parametrize("name", ["journal", "feed"])
+def test_a_retention_that_makes_no_sense_is_misused(name: str) -> None:
+    """R-MGR-13, R-MGR-10."""
+    with pytest.raises(Misused, match=name):
+        Retention(**{name: 5})

@@ -22,6 +22,7 @@ from holdfast import (
     Unavailable,
 )
 from holdfast.model import Record
+from holdfast.sessions import Retention
 from holdfast.sessions.requests import PENDING_MAX
 from holdfast.stores import MemoryStore
 from holdfast.stores.contract import Batch, Entry, JournalBounds, Kind, append_to
@@ -311,7 +312,7 @@ async def test_a_journal_is_trimmed_once_a_minute_if_requests_were_registered(
 ) -> None:
     """R-MGR-13: as its bounds say."""
     store = MemoryStore()
-    sessions: Sessions = SessionManager(store, clock=clock, **bounds)
+    sessions: Sessions = SessionManager(store, clock=clock, retention=Retention(**bounds))
     await sessions.create(id="s", timeout=None)
     await append_to(store, "s", 0, [Entry("old", 0, 0, Kind.OPENING, clock.now()), Entry("old", 0, 1, Kind.FINAL, 0)])
     clock.advance(kept_s + 1)
@@ -335,7 +336,7 @@ async def test_a_manager_that_is_entered_trims_unless_somebody_else_does(clock: 
 
     others, own = Trimmed(), Trimmed()
     async with (
-        SessionManager[Any](others, clock=clock, journal=None) as first,
+        SessionManager[Any](others, clock=clock, retention=Retention(journal=None)) as first,
         SessionManager[Any](own, clock=clock) as second,
     ):
         for sessions in (first, second):

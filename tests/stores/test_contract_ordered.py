@@ -9,8 +9,10 @@ import pytest
 
 from holdfast import open_store
 from holdfast.stores.ordered import OrderedStore
+from holdfast.testing import ManualClock
 from holdfast.testing.contracts import (
     DescribedContract,
+    FeedContract,
     HistoryContract,
     JournalContract,
     ListingContract,
@@ -20,9 +22,14 @@ from holdfast.testing.contracts import (
 from .engines import ENGINES
 
 
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
 @pytest.fixture(params=ENGINES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OrderedStore]:
-    async with open_store(f"{request.param}:///{tmp_path}/sessions") as store:
+async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[OrderedStore]:
+    async with open_store(f"{request.param}:///{tmp_path}/sessions", clock=clock) as store:
         assert isinstance(store, OrderedStore)
         yield store
 
@@ -44,4 +51,8 @@ class TestOrderedListing(ListingContract):
 
 
 class TestOrderedDescribed(DescribedContract):
+    pass
+
+
+class TestOrderedFeed(FeedContract):
     pass

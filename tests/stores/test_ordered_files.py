@@ -54,6 +54,7 @@ def change(kind: str, folder: Path) -> Callable[[dict[bytes, bytes | None]], lis
     return change
 
 
+FEED = {keys.FEED, keys.PART, keys.CHANGE}
 Change = Callable[[dict[bytes, bytes | None]], list[tuple[bytes, bytes]]]
 
 
@@ -73,7 +74,8 @@ def damage_a_table(folder: Path, session_id: bytes, *, whole: bool = False) -> N
     tables = (path for path in folder.iterdir() if path.suffix in (".ldb", ".sst"))
     (table,) = [path for path in tables if session_id in path.read_bytes()]
     content = bytearray(table.read_bytes())
-    at = content.index(b"xxx", content.index(session_id)) + 5
+    # The last one: the feed has it, too, and comes first.
+    at = content.index(b"xxx", content.rindex(session_id, 0, content.rindex(b"xxx"))) + 5
     if whole:
         content[at - 500 : at + 1500] = b"\xa5" * 2000
     content[at] ^= 1
@@ -139,7 +141,7 @@ async def test_nothing_is_left_of_sessions_that_are_deleted(url: str, change: Ch
     async with open_store(url) as store:
         assert isinstance(store, Journal)
         assert await store.trim(JournalBounds(), NOW) == 0
-    assert {key[:1] for key, _ in change({})} == {keys.NUMBERS, keys.TOTAL}
+    assert {key[:1] for key, _ in change({})} - FEED == {keys.NUMBERS, keys.TOTAL}
     assert keys.number_in(dict(change({}))[keys.TOTAL]) == 0
 
 
@@ -153,7 +155,7 @@ async def test_nothing_is_left_of_streams_that_went_by_age(url: str, change: Cha
         assert await store.trim(JournalBounds(age_s_max=100.0), NOW + 101) == 3
         await store.delete("s")
         assert await store.trim(JournalBounds(), NOW) == 0
-    assert {key[:1] for key, _ in change({})} == {keys.NUMBERS, keys.TOTAL}
+    assert {key[:1] for key, _ in change({})} - FEED == {keys.NUMBERS, keys.TOTAL}
 
 
 async def test_the_folder_is_for_its_owner_only(url: str, folder: Path) -> None:
@@ -197,7 +199,7 @@ async def test_a_folder_that_may_not_be_written_is_told(url: str, folder: Path) 
 
 @pytest.mark.parametrize(
     ("marker", "message"),
-    [("holdfast {kind} schema 7\n", "schema 7, this one knows 1"), ("holdfast otherdb schema 1\n", "otherdb:///")],
+    [("holdfast {kind} schema 7\n", "schema 7, this one knows 2"), ("holdfast otherdb schema 1\n", "otherdb:///")],
 )
 async def test_a_folder_of_a_newer_version_or_another_engine_is_left_alone(
     url: str, kind: str, folder: Path, marker: str, message: str

@@ -11,10 +11,13 @@ from .events import (
     SessionStateChanged,
     SessionUpdated,
 )
+from .feed import Follower
 from .groups import Group, Progress
 from .manager import SessionManager
 from .metrics import Latency, Metrics
+from .recovery import Restored
 from .requests import Requests
+from .retention import Retention
 from .room import Capacity
 from .scan import Scan
 from .session import Draft, Session
@@ -24,11 +27,14 @@ __all__ = [
     "Capacity",
     "Draft",
     "EventsMissed",
+    "Follower",
     "Group",
     "Latency",
     "Metrics",
     "Progress",
     "Requests",
+    "Restored",
+    "Retention",
     "Scan",
     "Session",
     "SessionCreated",

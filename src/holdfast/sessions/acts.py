@@ -13,12 +13,13 @@ from ..model.errors import Conflict, Misused, Moved, NotFound, Refused, VersionC
 from ..model.ids import redacted
 from ..model.session import Record
 from ..runtime import uncancelled
-from ..stores.contract import Journal, JournalBounds, Resident, Store
+from ..stores.contract import Journal, Resident, Store
 from . import rules
 from .events import SessionDeleted, SessionEvent, SessionEvicted, SessionExpired, SessionUpdated
 from .locks import SessionLocks
 from .metrics import Meter
 from .requests import Requests
+from .retention import Retention
 from .room import Capacity, Room
 from .session import Changes, Draft, Home, Session
 from .subscriptions import Subscriptions
@@ -47,9 +48,9 @@ class Acts(Generic[M]):
         clock: Clock,
         default_timeout_s: float | None,
         capacity: Capacity | None,
-        journal_bounds: JournalBounds | None,
+        retention: Retention,
     ) -> None:
-        self._requests = Requests(clock, journal_bounds)
+        self._requests = Requests(clock, retention.journal)
         self._in_flight = self._requests.in_flight
         self._use_store(store)
         # How late this sweeps what others may use: they write an access by the deadline that it extends, and a little.

@@ -20,10 +20,9 @@ from ..model.ids import check_session_id, new_session_id, redacted
 from ..model.session import Record, State
 from ..runtime import Periodic, shielded
 from ..stores import open_store
-from ..stores.contract import Described, IdPage, Journal, JournalBounds, Listing, Query, Store
+from ..stores.contract import Described, IdPage, Journal, Listing, Query, Store
 from . import rules
 from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, ChangesLater, Kind, moved, not_found
-from .creation import Creation
 from .events import (
     SessionDeleted,
     SessionExpired,
@@ -34,7 +33,9 @@ from .events import (
 from .figures import Figures
 from .groups import Group
 from .metrics import SAMPLED
+from .recovery import Recovery
 from .requests import Requests
+from .retention import Retention
 from .room import Capacity
 from .rules import Duration
 from .scan import Scan
@@ -54,11 +55,11 @@ _LOCALS_LOOKED_AT: Final = 100
 _DEFAULT: Final[Any] = object()
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 _NO_TERM: Final = 0
-_JOURNAL: Final = JournalBounds()
+_RETENTION: Final = Retention()
 _replaced: Final = msgspec.structs.replace
 
 
-class SessionManager(Creation[M], Figures[M]):
+class SessionManager(Recovery[M], Figures[M]):
     """Sessions in one store. A manager belongs to the event loop it is used on; stores may be shared by many.
 
     Get one by `open`, or around a store of yours by `async with SessionManager(store) as sessions`: inside, what
@@ -84,13 +85,15 @@ class SessionManager(Creation[M], Figures[M]):
         metadata_bytes_max: int = BYTES_MAX,
         capacity: Capacity | None = None,
         clock: Clock | None = None,
-        journal: JournalBounds | None = _JOURNAL,
+        retention: Retention = _RETENTION,
     ) -> None:
         home = Home[M](metadata_type, *codec_for(metadata_type, metadata_bytes_max))
         default_timeout_s = rules.duration_s(default_timeout, "default_timeout")
         if capacity is not None and not isinstance(capacity, Capacity):
             raise Misused(f"capacity is a Capacity, not {type(capacity).__name__}; pass Capacity(sessions=...)")
-        super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity, journal)
+        if not isinstance(retention, Retention):
+            raise Misused(f"retention is a Retention, not {type(retention).__name__}; pass Retention(feed=...)")
+        super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity, retention)
         self._sweeper = Periodic("delete expired sessions", self._chores, interval_s=SWEEP_S)
         self._trimmer = Periodic("trim the journal", self._requests.trim, interval_s=TRIM_LOOK_S)
 
@@ -105,7 +108,7 @@ class SessionManager(Creation[M], Figures[M]):
         metadata_bytes_max: int = BYTES_MAX,
         capacity: Capacity | None = None,
         clock: Clock | None = None,
-        journal: JournalBounds | None = _JOURNAL,
+        retention: Retention = _RETENTION,
         codec: Codec = PLAIN,
     ) -> AsyncIterator[SessionManager[M]]:
         """Open the store at `url` (`memory://`, `sqlite:///path`), manage its sessions, and close it at the end.
@@ -117,7 +120,7 @@ class SessionManager(Creation[M], Figures[M]):
             Unavailable: It cannot be opened now.
         """
         async with (
-            open_store(url, codec=codec) as store,
+            open_store(url, codec=codec, clock=clock) as store,
             cls(
                 store,
                 default_timeout=default_timeout,
@@ -125,7 +128,7 @@ class SessionManager(Creation[M], Figures[M]):
                 metadata_bytes_max=metadata_bytes_max,
                 capacity=capacity,
                 clock=clock,
-                journal=journal,
+                retention=retention,
             ) as manager,
         ):
             yield manager
@@ -135,6 +138,7 @@ class SessionManager(Creation[M], Figures[M]):
             self._late_s = 0.0
         self._sweeper.start()
         self._trimmer.start()
+        self._feed_trimmer.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -152,6 +156,7 @@ class SessionManager(Creation[M], Figures[M]):
         within_s = rules.wait_s(within_s, "within_s")
         await self._sweeper.stop()
         await self._trimmer.stop()
+        await self._feed_trimmer.stop()
         await self._subscriptions.close(within_s=within_s)
 
     @property

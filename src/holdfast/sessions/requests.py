@@ -41,8 +41,6 @@ class Requests:
     """
 
     def __init__(self, clock: Clock, bounds: JournalBounds | None) -> None:
-        if bounds is not None and not isinstance(bounds, JournalBounds):
-            raise Misused(f"journal is a JournalBounds, or None, not {type(bounds).__name__}")
         self._store: Store
         self._journal: Journal
         self._clock = clock

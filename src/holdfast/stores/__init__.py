@@ -2,14 +2,20 @@
 
 from .beside import BesideStore
 from .contract import (
+    Change,
+    ChangeKind,
+    Changes,
     Described,
     Entry,
+    Feed,
+    FeedBounds,
     IdPage,
     Journal,
     JournalBounds,
     Kind,
     Listing,
     Page,
+    Past,
     Query,
     Resident,
     Store,
@@ -21,8 +27,13 @@ from .url import open_store
 
 __all__ = [
     "BesideStore",
+    "Change",
+    "ChangeKind",
+    "Changes",
     "Described",
     "Entry",
+    "Feed",
+    "FeedBounds",
     "Findings",
     "IdPage",
     "Inspection",
@@ -32,6 +43,7 @@ __all__ = [
     "Listing",
     "MemoryStore",
     "Page",
+    "Past",
     "Query",
     "Repaired",
     "Resident",

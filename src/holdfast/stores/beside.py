@@ -11,14 +11,18 @@ from ..model.ids import redacted
 from ..model.session import Record
 from .contract import (
     Batch,
+    Changes,
     Described,
     Entry,
+    Feed,
+    FeedBounds,
     IdPage,
     Journal,
     JournalBounds,
     Listing,
     OpenStream,
     Page,
+    Past,
     Query,
     Store,
     StoreInfo,
@@ -45,7 +49,9 @@ class BesideStore:
     @staticmethod
     def around(main: Store) -> BesideStore:
         """Return one with every ability that `main` and memory both have."""
-        return ResidentBesideStore(main) if isinstance(main, MemoryStore) else BesideStore(main)
+        if isinstance(main, MemoryStore):
+            return ResidentBesideStore(main)
+        return FeedBesideStore(main, main) if isinstance(main, Feed) else BesideStore(main)
 
     async def hold(self, record: Record) -> None:
         """Keep a new record in memory only.
@@ -197,6 +203,26 @@ class ResidentBesideStore(BesideStore):
 
 def _taken(session_id: str) -> VersionConflict:
     return VersionConflict(f"the id {redacted(session_id)} is taken")
+
+
+class FeedBesideStore(BesideStore):
+    """The same where the main store keeps a feed: then so does this. What is held is not in it."""
+
+    def __init__(self, main: Store, feed: Feed) -> None:
+        super().__init__(main)
+        self._feed = feed
+
+    async def changes(self, *, after: str | None = None, limit: int = 500) -> Changes:
+        return await self._feed.changes(after=after, limit=limit)
+
+    async def position(self) -> str:
+        return await self._feed.position()
+
+    async def state_at(self, at: float, *, changed: bool = False, cursor: str | None = None, limit: int = 500) -> Past:
+        return await self._feed.state_at(at, changed=changed, cursor=cursor, limit=limit)
+
+    async def trim_changes(self, bounds: FeedBounds, now: float) -> int:
+        return await self._feed.trim_changes(bounds, now)
 
 
 def _place(cursor: str | None) -> tuple[bool, str | None]:

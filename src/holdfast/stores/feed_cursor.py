@@ -45,7 +45,9 @@ def mark_of(session_id: str, at: float, kind: int) -> int:
 
 def expired(*, lost: bool) -> CursorExpired:
     """Return the error of whoever was away for too long, or has seen what a power failure took since."""
-    what = "a power failure took what this cursor is behind" if lost else "not all behind this cursor is kept any more"
+    what = "not all behind this cursor is kept any more"
+    if lost:
+        what = "a power failure, or whoever restored the store, took what this cursor is behind"
     return CursorExpired(f"{what}; take the feed's position, read everything, and follow from that position")
 
 

@@ -14,17 +14,32 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..codec import PLAIN, Codec
+from ..model.clock import Clock, SystemClock
 from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
 from ..runtime import Periodic, shielded
 from . import ordered_acts as acts
 from . import ordered_keys as keys
 from .accesses import Accesses
-from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
+from .contract import (
+    Batch,
+    Changes,
+    Entry,
+    FeedBounds,
+    IdPage,
+    JournalBounds,
+    OpenStream,
+    Page,
+    Past,
+    Query,
+    StoreInfo,
+)
 from .lane import DEADLINE_S, Lane
 from .ordered_engine import Engine, Read, Reader, View, Write, Writer
+from .ordered_feed import OrderedFeed, begin_feed
 from .ordered_folder import SCHEMA, hold
 from .ordered_journal import Append, read_entries, read_origins, read_unfinished
+from .ordered_log import Log
 from .ordered_pages import Pages, count_states, get_record, read_ids
 from .ordered_recent import Recent
 from .ordered_sealing import OrderedSealed, dictionary_in
@@ -44,14 +59,14 @@ _DUE_PAGES_MAX: Final = 10
 
 
 class OrderedStore:
-    """Keeps records and journals in an `Engine`: `Store`, `Listing`, `Described` and `Journal`.
+    """Keeps records in an `Engine`: `Store`, `Listing`, `Described`, `Journal` and `Feed`.
 
     Writes of all tasks that wait together are one write, and one fsync (group commit), in a thread; reads are in
     another. Nobody else has the database, so the writer looks what is stored and then writes, and what was used last is
     kept in memory. Opened by `OrderedStore.open`.
     """
 
-    def __init__(self, kind: str, codec: Codec, engine: Engine, let_go: Callable[[], None]) -> None:
+    def __init__(self, kind: str, codec: Codec, engine: Engine, let_go: Callable[[], None], clock: Clock) -> None:
         self._codec = codec = codec.of_store(partial(dictionary_in, engine, codec))
         self._kind = kind
         self._engine = engine
@@ -62,7 +77,9 @@ class OrderedStore:
         self._writer: Lane[Write] = Lane("the database's writer", self._written_by.write, self._end)
         self._reader: Lane[Read] = Lane("the database's reader", Reader(engine).read, self._reader_ended.set)
         self._numbers = acts.Numbers(engine)
-        self._delete = partial(acts.delete, codec=codec)
+        self._log = Log(engine, self._numbers.take)
+        self._feed = OrderedFeed(engine, self._log, self._read, self._run, codec)
+        self._now = clock.now
         self._accesses = Accesses()
         self._pages = Pages(codec)
         self._sealing = Sealing(
@@ -76,11 +93,17 @@ class OrderedStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, kind: str, driver: Callable[[], Callable[[Path], Engine]], path: Path, *, codec: Codec = PLAIN
+        cls,
+        kind: str,
+        driver: Callable[[], Callable[[Path], Engine]],
+        path: Path,
+        *,
+        clock: Clock | None = None,
+        codec: Codec = PLAIN,
     ) -> AsyncIterator[OrderedStore]:
         """Open the folder at `path`, made if it is not there; at the end write what waits and close it.
 
-        What is kept is sealed by `codec`.
+        `clock` says when a change was made. What is kept is sealed by `codec`.
 
         Raises:
             Misused: The driver is missing, the folder cannot be made, is not a store of this kind, or is of a newer
@@ -88,7 +111,8 @@ class OrderedStore:
             Unavailable: It is open already, or cannot be opened now.
             Corrupt: The database is damaged.
         """
-        store = cls(kind, codec, *await asyncio.to_thread(_opened, kind, driver, path))
+        clock = clock or SystemClock()
+        store = cls(kind, codec, *await asyncio.to_thread(_opened, kind, driver, path, clock.now()), clock)
         chores = [
             Periodic("write accesses", store._write_if_wanted, interval_s=_CHORE_S),
             Periodic("clear deleted journals away", store._clear_if_wanted, interval_s=_CHORE_S),
@@ -115,15 +139,16 @@ class OrderedStore:
     async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
         if record.version != expect + 1:
             raise Misused(f"a record put with expect={expect} has version {expect + 1}, not {record.version}")
-        put = acts.Put(record, self._numbers, self._codec)
+        put = acts.Put(record, self._numbers, self._codec, self._log, self._now())
         await self._write(Write(put, durable=durable, size_bytes=put.size_bytes))
 
     async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
         id_bytes = keys.id_key(session_id)
         if id_bytes is None:
             return False
-        delete = partial(self._delete, id_bytes=id_bytes, expect=expect, due_at=None)
-        deleted: bool = await self._write(Write(delete, durable=durable))
+        deleted: bool = await self._write(
+            Write(self._delete(id_bytes, self._now(), expect=expect, due_at=None), durable=durable)
+        )
         if deleted:
             self._forget(session_id)
         return deleted
@@ -149,9 +174,8 @@ class OrderedStore:
             await self._write_accesses()
             found = await self._due(now, limit)
         due = [record for record in found if self._accesses.merged(record).deadline <= now]
-        deletes = [
-            Write(partial(self._delete, id_bytes=record.id.encode(), expect=record, due_at=now)) for record in due
-        ]
+        at = self._now()
+        deletes = [Write(self._delete(record.id.encode(), at, expect=record, due_at=now)) for record in due]
         for start in range(0, len(deletes), _DELETED_AT_ONCE):
             await self._writer.submit(*deletes[start : start + _DELETED_AT_ONCE])
         gone: list[Record] = []
@@ -224,6 +248,25 @@ class OrderedStore:
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await OrderedTrim(self._engine, self._run).trim(bounds, now)
+
+    async def changes(self, *, after: str | None = None, limit: int = 500) -> Changes:
+        return await self._feed.changes(after, limit)
+
+    async def position(self) -> str:
+        return await self._feed.position()
+
+    async def state_at(self, at: float, *, changed: bool = False, cursor: str | None = None, limit: int = 500) -> Past:
+        return await self._feed.state_at(at, changed, cursor, limit)
+
+    async def trim_changes(self, bounds: FeedBounds, now: float) -> int:
+        return await self._feed.trim(bounds, now)
+
+    def _delete(
+        self, id_bytes: bytes, at: float, *, expect: Record | None, due_at: float | None
+    ) -> Callable[[View], bool]:
+        return partial(
+            acts.delete, id_bytes=id_bytes, codec=self._codec, log=self._log, at=at, expect=expect, due_at=due_at
+        )
 
     async def _due(self, now: float, limit: int) -> list[Record]:
         """Return the next records that are due, behind any pages of which nothing can be read.
@@ -337,11 +380,19 @@ def _refusal(act: Write) -> HoldfastError | None:
     return unavailable
 
 
-def _opened(kind: str, driver: Callable[[], Callable[[Path], Engine]], path: Path) -> tuple[Engine, Callable[[], None]]:
+def _opened(
+    kind: str, driver: Callable[[], Callable[[Path], Engine]], path: Path, now: float
+) -> tuple[Engine, Callable[[], None]]:
     open_engine = driver()
     held = hold(path, kind)
     try:
-        return open_engine(path), partial(os.close, held)
+        engine = open_engine(path)
+        try:
+            begin_feed(engine, now)
+        except BaseException:
+            engine.close()
+            raise
+        return engine, partial(os.close, held)
     except BaseException:
         os.close(held)
         raise

@@ -13,8 +13,10 @@ from ..model.errors import Corrupt, Moved, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
 from . import ordered_keys as keys
+from .contract import ChangeKind
 from .ordered_engine import Engine, View
 from .ordered_keys import Head
+from .ordered_log import Log
 
 _TAKEN_AT_ONCE: Final = 2**32  # numbers; one write for each so many, and for each time the store is opened
 
@@ -68,10 +70,12 @@ def next_term(view: View) -> int:
 class Put:
     """Writes one record, at the version after the one that must be stored."""
 
-    __slots__ = ("_codec", "_id_bytes", "_numbers", "_record", "_sealed")
+    __slots__ = ("_at", "_codec", "_id_bytes", "_log", "_numbers", "_record", "_sealed")
 
-    def __init__(self, record: Record, numbers: Numbers, codec: Codec) -> None:
+    def __init__(self, record: Record, numbers: Numbers, codec: Codec, log: Log, at: float) -> None:
         self._record = record
+        self._log = log
+        self._at = at
         self._id_bytes = record.id.encode()
         self._codec = codec
         self._sealed = codec.seal(record)
@@ -91,6 +95,7 @@ class Put:
                     f"session {redacted(record.id)} is gone; version {record.version - 1} was expected"
                 )
             head = Head.of(record, self._numbers.take(), -inf)
+            head = self._log.put(view, self._id_bytes, self._at, head, self._sealed)
             write(view, self._id_bytes, None, head, self._sealed, record)
             return
         if old.term > record.term:
@@ -99,13 +104,23 @@ class Put:
             raise VersionConflict(
                 f"session {redacted(record.id)} has version {old.version}; version {record.version - 1} was expected"
             )
-        stored = found(view, self._id_bytes)
-        if stored is None or self._codec.open(stored[1], record.id).created_at != record.created_at:
+        if self._created_at(view, old) != record.created_at:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
         head = Head.of(record, old.number, old.last_accessed)
         if head.last_accessed != record.last_accessed:
             record = msgspec.structs.replace(record, last_accessed=head.last_accessed)
+        was = self._was(view) if self._log.keeps_before(old) else b""
+        head = self._log.put_again(view, self._id_bytes, self._at, old, was, head, self._sealed)
         write(view, self._id_bytes, old, head, self._sealed, record)
+
+    def _created_at(self, view: View, old: Head) -> float:
+        if old.created_at is None:
+            return self._codec.open(self._was(view), self._record.id).created_at
+        return old.created_at
+
+    def _was(self, view: View) -> bytes:
+        stored = found(view, self._id_bytes)
+        return b"" if stored is None else stored[1]
 
 
 def write(
@@ -138,10 +153,13 @@ def touch(view: View, accesses: Iterable[tuple[str, float]]) -> None:
             write(view, id_bytes, stored[0], stored[0]._replace(last_accessed=at), stored[1])
 
 
-def delete(view: View, id_bytes: bytes, codec: Codec, *, expect: Record | None, due_at: float | None) -> bool:
+def delete(
+    view: View, id_bytes: bytes, codec: Codec, log: Log, at: float, *, expect: Record | None, due_at: float | None
+) -> bool:
     """Delete a session if it is the version `expect` of it (None: any) and due at `due_at` (None: whenever).
 
-    What is damaged can be deleted when nothing is asked of it. Its journal is gone at once, and cleared away later.
+    What is damaged can be deleted when nothing is asked of it; the feed does not tell of it. Its journal is gone at
+    once, and cleared away later.
     """
     try:
         stored = found(view, id_bytes)
@@ -156,9 +174,12 @@ def delete(view: View, id_bytes: bytes, codec: Codec, *, expect: Record | None, 
     if due_at is not None and head.deadline > due_at:
         return False
     if expect is not None and not (
-        head.version == expect.version and codec.open(sealed, expect.id).is_version_of(expect)
+        head.version == expect.version
+        and (codec.open(sealed, expect.id).created_at if head.created_at is None else head.created_at)
+        == expect.created_at
     ):
         return False
+    log.end(view, id_bytes, at, head, sealed, ChangeKind.DELETED if due_at is None else ChangeKind.EXPIRED)
     view.put_session(id_bytes, None)
     if head.deadline != inf:
         view.put(keys.due_key(head.deadline, id_bytes), None)

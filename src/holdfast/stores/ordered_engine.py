@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 from ..model.errors import HoldfastError, Unavailable
 from ..model.session import Record
 from .lane import Act
-from .ordered_keys import HEAD_BYTES, SESSION
+from .ordered_keys import SESSION, head_bytes
 from .ordered_recent import Recent
 
 T = TypeVar("T")
@@ -163,7 +163,7 @@ class Writer:
         try:
             self._engine.write(view.changes, sync=durable)
             stored = {name: record for name, record in view.records.items() if record is not None}
-            heads = {name: (view.changes[SESSION + name.encode()] or b"")[:HEAD_BYTES] for name in stored}
+            heads = {name: _head_in(view.changes[SESSION + name.encode()]) for name in stored}
             self.failed = None
         except HoldfastError as error:
             self.failed = error
@@ -171,6 +171,10 @@ class Writer:
                 act.result, act.error = None, act.error or error
         finally:
             self._recent.end_write(stored, heads)
+
+
+def _head_in(value: bytes | None) -> bytes:
+    return b"" if value is None else value[: head_bytes(value)]
 
 
 class Reader:

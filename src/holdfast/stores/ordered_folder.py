@@ -14,7 +14,7 @@ from typing import Final
 
 from ..model.errors import Corrupt, Misused, Unavailable
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 MARKER: Final = "holdfast-store"
 _NEW: Final = "holdfast-store.new"
 _MARKER_BYTES_MAX: Final = 100
@@ -39,6 +39,7 @@ def hold(path: Path, kind: str) -> int:
     try:
         _check(os.pread(held, _MARKER_BYTES_MAX, 0), path, kind)
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _bring_up(held, kind)
     except BlockingIOError as error:
         os.close(held)
         raise in_use(path, kind) from error
@@ -69,7 +70,7 @@ def _make(path: Path, kind: str) -> None:
     path.chmod(0o700)  # sessions are secrets
     new = path / _NEW
     with new.open("wb") as file:
-        file.write(f"holdfast {kind} schema {SCHEMA}\n".encode())
+        file.write(_marker(kind))
         file.flush()
         os.fsync(file.fileno())
     with suppress(FileNotFoundError):  # another process was first
@@ -79,6 +80,18 @@ def _make(path: Path, kind: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _bring_up(held: int, kind: str) -> None:
+    """Have the marker say that an earlier version cannot read what this one writes."""
+    marker = _marker(kind)
+    if os.pread(held, _MARKER_BYTES_MAX, 0) != marker:
+        os.pwrite(held, marker, 0)  # which changes one byte
+        os.fsync(held)
+
+
+def _marker(kind: str) -> bytes:
+    return f"holdfast {kind} schema {SCHEMA}\n".encode()
 
 
 def _check(marker: bytes, path: Path, kind: str) -> None:

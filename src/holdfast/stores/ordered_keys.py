@@ -19,8 +19,14 @@ value, or leads to something that is.
 | `z` session | how many messages, and their bytes |
 | `x` session | nothing; the session is deleted and what belongs to it is being cleared away |
 | `y` | bytes of all messages |
-| `c` number | a dictionary to compress with, sealed |
+| `w` number | a dictionary to compress with, sealed |
 | `k`, `n` | the last term given out; numbers below are given out |
+| `c` number | a change of the feed (`ordered_log.Note`) |
+| `p` number | the part of the feed that begins with that change |
+| `h` | how the feed stands (`ordered_log.Standing`) |
+
+A head that was written before there was a feed does not say when its session was created, nor when and by which change
+it was written. The highest bit of the state's byte says that a head does.
 """
 
 from __future__ import annotations
@@ -46,9 +52,12 @@ FINAL: Final = b"f"
 SIZES: Final = b"z"
 CLEARED: Final = b"x"
 TOTAL: Final = b"y"
-DICTIONARY: Final = b"c"
+DICTIONARY: Final = b"w"
 TERM: Final = b"k"
 NUMBERS: Final = b"n"
+CHANGE: Final = b"c"
+PART: Final = b"p"
+FEED: Final = b"h"
 
 U64_MAX: Final = 2**64 - 1
 _STATES: Final[tuple[State, ...]] = ("active", "terminated")
@@ -56,7 +65,11 @@ _CODES: Final = {state: code for code, state in enumerate(_STATES)}
 
 _HEAD: Final = struct.Struct(">dddQQQB")
 _CRC: Final = struct.Struct(">I")
-HEAD_BYTES: Final = _CRC.size + _HEAD.size
+_MORE: Final = struct.Struct(">ddQ")
+_STATE_AT: Final = _CRC.size + _HEAD.size - 1
+_HAS_MORE: Final = 0x80
+_SHORT_BYTES: Final = _CRC.size + _HEAD.size
+_LONG_BYTES: Final = _SHORT_BYTES + _MORE.size
 _SIZES: Final = struct.Struct(">QQ")
 _U64: Final = struct.Struct(">Q")
 _FLOAT: Final = struct.Struct(">d")
@@ -72,6 +85,11 @@ class Head(NamedTuple):
     version: int
     term: int
     state: int
+    created_at: float | None = None
+    """None: an earlier version wrote it, and only the record says so."""
+    written_at: float = 0.0
+    changed: int = 0
+    """The number of the change that wrote it; 0: there was no feed yet."""
 
     @classmethod
     def of(cls, record: Record, number: int, last_accessed: float) -> Head:
@@ -85,6 +103,7 @@ class Head(NamedTuple):
             record.version,
             record.term,
             _CODES[record.state],
+            record.created_at,
         )
 
     @property
@@ -99,7 +118,10 @@ class Head(NamedTuple):
 
     def packed(self, id_bytes: bytes) -> bytes:
         """Return the bytes that come before the sealed record."""
-        head = _HEAD.pack(*self)
+        if self.created_at is None:
+            head = _HEAD.pack(*self[:7])
+        else:
+            head = _HEAD.pack(*self[:6], self.state | _HAS_MORE) + _MORE.pack(*self[7:])
         return _CRC.pack(zlib.crc32(head, zlib.crc32(id_bytes))) + head
 
 
@@ -109,18 +131,26 @@ def head_of(value: bytes, id_bytes: bytes) -> Head:
     Raises:
         Corrupt: It is damaged, or that of another session.
     """
-    head = value[_CRC.size : HEAD_BYTES]
-    if len(value) >= HEAD_BYTES and zlib.crc32(head, zlib.crc32(id_bytes)) == _CRC.unpack_from(value)[0]:
-        found = Head(*_HEAD.unpack(head))
-        if found.state < len(_STATES):
-            return found
+    size_bytes = head_bytes(value)
+    head = value[_CRC.size : size_bytes]
+    if len(value) >= size_bytes and zlib.crc32(head, zlib.crc32(id_bytes)) == _CRC.unpack_from(value)[0]:
+        *first, state = _HEAD.unpack_from(head)
+        more = _MORE.unpack_from(head, _HEAD.size) if state & _HAS_MORE else ()
+        state &= ~_HAS_MORE
+        if state < len(_STATES):
+            return Head._make((*first, state, *(more or (None, 0.0, 0))))
     shown = redacted(id_bytes.decode(errors="replace"))
     raise Corrupt(f"what is stored of session {shown} is damaged: its checksum does not match; restore it or delete it")
 
 
 def sealed_of(value: bytes) -> bytes:
     """Return the sealed record in a session's value."""
-    return value[HEAD_BYTES:]
+    return value[head_bytes(value) :]
+
+
+def head_bytes(value: bytes) -> int:
+    """Return how many bytes of a session's value, or of the beginning of one, are its head."""
+    return _LONG_BYTES if len(value) > _STATE_AT and value[_STATE_AT] & _HAS_MORE else _SHORT_BYTES
 
 
 def id_key(session_id: object) -> bytes | None:

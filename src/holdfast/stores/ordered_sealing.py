@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 from ..codec import Codec
@@ -15,12 +16,13 @@ from ..model.errors import Corrupt
 from . import ordered_keys as keys
 from .ordered_engine import Engine, View
 from .ordered_entries import closed_entry, entry_number, entry_of, entry_value, sealed_in
+from .ordered_log import note_of
 from .sealing import SAMPLES_MAX, SAMPLES_MIN, Step, dictionary_context, resealed
 
 _SESSIONS: Final = 200
 _ENTRIES: Final = 16  # each may have 60 MiB
-_AT_ONCE: Final = {keys.DICTIONARY: 16, keys.SESSION: _SESSIONS, keys.ENTRY: _ENTRIES}
-_NEXT: Final = {keys.DICTIONARY: keys.SESSION, keys.SESSION: keys.ENTRY, keys.ENTRY: None}
+_AT_ONCE: Final = {keys.DICTIONARY: 16, keys.SESSION: _SESSIONS, keys.CHANGE: _SESSIONS, keys.ENTRY: _ENTRIES}
+_NEXT: Final = dict(pairwise([*_AT_ONCE, None]))
 
 
 class OrderedSealed:
@@ -64,14 +66,15 @@ class OrderedSealed:
         kind = start[:1]
         limit = _AT_ONCE[kind]
         rows = self._engine.iterate(start, keys.after(kind), limit)
-        done, kept = 0, []
+        done = 0
+        kept: list[str] = []
         for key, value in rows:
-            sealed = _sealed(kind, key, value)
-            if sealed.startswith(self._codec.start):
+            stale = [part for part in _sealed(kind, key, value) if not part.startswith(self._codec.start)]
+            if not stale:
                 continue
             anew = resealed(partial(_anew, kind, key, value, self._codec))
             if anew is None:
-                kept.append(key_of(sealed))
+                kept += map(key_of, stale)
             else:
                 view.put(key, anew)
                 done += 1
@@ -100,17 +103,20 @@ def _id_in(key: bytes) -> str:
     return key[1:].decode(errors="replace")
 
 
-def _sealed(kind: bytes, key: bytes, value: bytes) -> bytes:
-    """Return what a codec sealed in a value; nothing of one that lies in clear or is damaged."""
+def _sealed(kind: bytes, key: bytes, value: bytes) -> list[bytes]:
+    """Return what a codec sealed in a value, once or twice; an empty part of one that lies in clear or is damaged."""
     if kind == keys.SESSION:
-        return keys.sealed_of(value)
+        return [keys.sealed_of(value)]
     if kind == keys.DICTIONARY:
-        return value
+        return [value]
     try:
+        if kind == keys.CHANGE:
+            note = note_of(key, value)
+            return [note.sealed, note.before] if note.before else [note.sealed]
         closed_entry(key, value)
     except Corrupt:
-        return b""
-    return sealed_in(value)
+        return [b""]
+    return [sealed_in(value)]
 
 
 def _anew(kind: bytes, key: bytes, value: bytes, codec: Codec) -> bytes:
@@ -123,4 +129,9 @@ def _anew(kind: bytes, key: bytes, value: bytes, codec: Codec) -> bytes:
         number = int.from_bytes(key[1:], "big")
         context = dictionary_context(number)
         return codec.seal_bytes(codec.open_bytes(value, context), context)
+    if kind == keys.CHANGE:
+        note = note_of(key, value)
+        session_id = note.id_bytes.decode()
+        before = codec.reseal(note.before, session_id) if note.before else b""
+        return note._replace(sealed=codec.reseal(note.sealed, session_id), before=before).packed(key)
     return entry_value(key, entry_of(key, value, codec), entry_number(value), codec)

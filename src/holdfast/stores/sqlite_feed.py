@@ -6,7 +6,6 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,11 +16,11 @@ from ..model.ids import redacted
 from ..model.session import Record
 from .contract import Change, ChangeKind, Changes, FeedBounds, Past
 from .feed_cursor import FeedCursor, cursor_from, expired, mark_of, too_early
+from .feed_parts import Part, given_up
 from .sqlite_file import statement, transaction
 
 Connection = sqlite3.Connection
 
-_PARTS: Final = 24
 _WINDOW: Final = 2000  # rows that one page of the past looks at
 _PAGE_BYTES: Final = 8 * 2**20
 _STEP: Final = 1000
@@ -104,7 +103,7 @@ class SqliteFeed:
         elif cursor.store != standing.store:
             raise Misused("this is a cursor of another store's feed; pass one that this store returned")
         elif cursor.n < standing.trimmed or (cursor.n > standing.trimmed and cursor.mark != standing.mark):
-            raise expired(lost=cursor.n > standing.newest)
+            raise expired(lost=cursor.n > standing.trimmed)
         changes: list[Change] = []
         for n, session_id, at, kind, last_accessed, body in rows:
             cursor = FeedCursor(standing.store, n, mark_of(session_id, at, kind))
@@ -158,38 +157,21 @@ def _measured(connection: Connection, bounds: FeedBounds, now: float) -> bool:
     Invariant: the horizon is moved together with what says which changes go, and before they do.
     """
     with transaction(connection):
-        count, last, ended_at, began_at, size = connection.execute(
-            statement("feed_measure"), {"step": _MEASURED}
-        ).fetchone()
+        count, last, *measured = connection.execute(statement("feed_measure"), {"step": _MEASURED}).fetchone()
+        *parts, part = (Part(*row) for row in connection.execute("SELECT * FROM feed_parts ORDER BY first"))
         if count:
+            part = part.with_step(*measured)
             connection.execute("UPDATE feed SET measured = ?", (last,))
-            connection.execute(
-                "UPDATE feed_parts SET began_at = coalesce(began_at, ?), ended_at = max(ended_at, ?), bytes = bytes + ?"
-                " WHERE first = (SELECT max(first) FROM feed_parts)",
-                (began_at, ended_at, size),
-            )
+            connection.execute("REPLACE INTO feed_parts VALUES (?, ?, ?, ?)", part)
         if count == _MEASURED:
             return True
-        parts = connection.execute("SELECT first, began_at, ended_at, bytes FROM feed_parts ORDER BY first").fetchall()
-        _, began_at, _, size = parts[-1]
-        too_long = began_at is not None and now - began_at >= bounds.age_s_max / _PARTS
-        if began_at is not None and (too_long or size >= bounds.bytes_max / _PARTS):
-            measured = connection.execute("SELECT measured FROM feed").fetchone()[0]
-            parts.append((measured + 1, None, 0.0, 0))
+        parts.append(part)
+        if part.is_full(bounds, now):
+            parts.append(Part(connection.execute("SELECT measured + 1 FROM feed").fetchone()[0]))
             connection.execute("INSERT INTO feed_parts VALUES (?, ?, ?, ?)", parts[-1])
-        _give_up(connection, parts, bounds, now)
+        gone = given_up(parts, bounds, now)
+        if gone:
+            horizon, trimmed = max(part.ended_at for part in parts[:gone]), parts[gone].first - 1
+            connection.execute("UPDATE feed SET horizon = max(horizon, ?), trimmed = ?", (horizon, trimmed))
+            connection.execute("DELETE FROM feed_parts WHERE first <= ?", (trimmed,))
     return False
-
-
-def _give_up(connection: Connection, parts: list[tuple[Any, ...]], bounds: FeedBounds, now: float) -> None:
-    """Have the oldest parts go that exceed the bounds; the one that is being written stays."""
-    kept_bytes = sum(size for *_, size in parts)
-    for (first, _, ended_at, size), (next_first, *_) in pairwise(parts):
-        if ended_at > now - bounds.age_s_max and kept_bytes <= bounds.bytes_max:
-            return
-        kept_bytes -= size
-        connection.execute(
-            "UPDATE feed SET horizon = max(horizon, ?), trimmed = ?",
-            (ended_at, next_first - 1),
-        )
-        connection.execute("DELETE FROM feed_parts WHERE first = ?", (first,))

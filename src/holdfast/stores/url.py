@@ -30,14 +30,14 @@ def _leveldb(parts: SplitResult, codec: Codec, clock: Clock | None) -> AbstractA
     from . import leveldb
     from .ordered import OrderedStore
 
-    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts), codec=codec)
+    return OrderedStore.open(leveldb.KIND, leveldb.driver, _path_of(parts), codec=codec, clock=clock)
 
 
 def _rocksdb(parts: SplitResult, codec: Codec, clock: Clock | None) -> AbstractAsyncContextManager[Store]:
     from . import rocksdb
     from .ordered import OrderedStore
 
-    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts), codec=codec)
+    return OrderedStore.open(rocksdb.KIND, rocksdb.driver, _path_of(parts), codec=codec, clock=clock)
 
 
 def _path_of(parts: SplitResult) -> Path:

@@ -409,6 +409,7 @@ class Host:
             self._trimmed_at = now
             journaler.entries_written = journaler.bytes_written = 0
             await self._journal.trim(bounds, now)
+            await self._sessions.trim_feed()
 
 
 def _as_dict(handshake: Handshake) -> dict[str, object]:

@@ -6,4 +6,4 @@ WITH step AS MATERIALIZED (
     ORDER BY n
     LIMIT :step
 )
-SELECT count(*), max(n), max(at), min(at), sum(bytes) FROM step
+SELECT count(*), max(n), min(at), max(at), sum(bytes) FROM step

@@ -1,0 +1,146 @@
+"""The log of an ordered key-value store's feed: its entries as bytes, and how they are written (`ordered_keys`)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from ..model.errors import Corrupt
+from . import ordered_keys as keys
+from .contract import ChangeKind
+from .feed_parts import Part
+from .ordered_engine import Engine, View
+from .ordered_keys import Head
+
+_CRC: Final = struct.Struct(">I")
+_NOTE: Final = struct.Struct(">BdQdII")
+_STANDING: Final = struct.Struct(">16sdQQ")
+_PART: Final = struct.Struct(">ddQ")
+_NONE: Final = float("-inf")
+
+
+class Note(NamedTuple):
+    """A change: which one came before it, what it wrote or was last, and what was before it, empty if that is kept."""
+
+    kind: int
+    at: float
+    previous: int
+    last_accessed: float | None
+    id_bytes: bytes
+    sealed: bytes
+    before: bytes = b""
+
+    def packed(self, key: bytes) -> bytes:
+        """Return its stored form under `key`."""
+        last = _NONE if self.last_accessed is None else self.last_accessed
+        start = _NOTE.pack(self.kind, self.at, self.previous, last, len(self.id_bytes), len(self.sealed))
+        rest = start + self.id_bytes + self.sealed + self.before
+        return _CRC.pack(zlib.crc32(rest, zlib.crc32(key))) + rest
+
+
+def note_of(key: bytes, value: bytes) -> Note:
+    """Return the change stored under `key`.
+
+    Raises:
+        Corrupt: It is damaged, or lay under another key.
+    """
+    rest = memoryview(value)[_CRC.size :]
+    if len(rest) < _NOTE.size or zlib.crc32(rest, zlib.crc32(key)) != _CRC.unpack_from(value)[0]:
+        raise Corrupt("a change of the feed is damaged: its checksum does not match")
+    kind, at, previous, last, id_bytes, sealed_bytes = _NOTE.unpack_from(rest)
+    body = bytes(rest[_NOTE.size :])
+    end = id_bytes + sealed_bytes
+    last_accessed = None if last == _NONE else last
+    return Note(kind, at, previous, last_accessed, body[:id_bytes], body[id_bytes:end], body[end:])
+
+
+def change_key(number: int) -> bytes:
+    """Return the key of a change."""
+    return keys.number_key(keys.CHANGE, number)
+
+
+class Standing(NamedTuple):
+    """How a feed stands: the name in its cursors, the earliest moment all is known of, what is gone, and measured."""
+
+    name: str
+    horizon: float
+    trimmed: int
+    measured: int
+
+    def packed(self) -> bytes:
+        """Return its stored form."""
+        packed = _STANDING.pack(self.name.encode(), *self[1:])
+        return _CRC.pack(zlib.crc32(packed)) + packed
+
+
+def standing_of(engine: Engine | View) -> Standing:
+    """Return how the feed stands.
+
+    Raises:
+        Corrupt: It is damaged.
+    """
+    value = engine.get(keys.FEED)
+    if value is None or len(value) != _CRC.size + _STANDING.size or zlib.crc32(value[4:]) != _CRC.unpack_from(value)[0]:
+        raise Corrupt("what says how the feed stands is damaged; restore the store from a backup")
+    name, horizon, trimmed, measured = _STANDING.unpack_from(value, _CRC.size)
+    return Standing(name.decode("ascii", "replace"), horizon, trimmed, measured)
+
+
+def part_row(part: Part) -> tuple[bytes, bytes]:
+    """Return key and value of a part."""
+    began_at = _NONE if part.began_at is None else part.began_at
+    return keys.number_key(keys.PART, part.first), _PART.pack(began_at, part.ended_at, part.size_bytes)
+
+
+def parts_of(engine: Engine) -> list[Part]:
+    """Return the parts of the feed, oldest first; there is always one."""
+    parts = []
+    for key, value in engine.iterate(keys.PART, keys.after(keys.PART), 10_000):
+        began_at, ended_at, size_bytes = _PART.unpack(value)
+        parts.append(Part(keys.session_in(key), None if began_at == _NONE else began_at, ended_at, size_bytes))
+    return parts
+
+
+class Log:
+    """Notes changes, each under the next number; runs on the writer's thread only."""
+
+    def __init__(self, engine: Engine, take: Callable[[], int]) -> None:
+        self._take = take
+        self.part_first = parts_of(engine)[-1].first
+        """The number of the first change of the part that is being written."""
+
+    def put(self, view: View, id_bytes: bytes, at: float, head: Head, sealed: bytes) -> Head:
+        """Note that a session was created; return its head with what was noted."""
+        return self._noted(view, head, at, Note(ChangeKind.CREATED, at, 0, None, id_bytes, sealed))
+
+    def keeps_before(self, old: Head) -> bool:
+        """Tell whether the version before must be kept with the next: its change may be gone before that one's is."""
+        return old.changed < self.part_first
+
+    def put_again(
+        self, view: View, id_bytes: bytes, at: float, old: Head, was: bytes, head: Head, sealed: bytes
+    ) -> Head:
+        """Note that a session was written; return its head with what was noted.
+
+        `was` is what it is written over, where that is kept (`keeps_before`), else empty.
+        """
+        at = max(at, old.written_at)
+        kind = ChangeKind.UPDATED
+        if head.state != old.state:
+            kind = ChangeKind.STATE_CHANGED
+        elif head.term != old.term:
+            kind = ChangeKind.OWNER_CHANGED
+        return self._noted(view, head, at, Note(kind, at, old.changed, None, id_bytes, sealed, was))
+
+    def end(self, view: View, id_bytes: bytes, at: float, old: Head, was: bytes, kind: ChangeKind) -> None:
+        """Note that a session is gone."""
+        note = Note(kind, max(at, old.written_at), old.changed, old.last_accessed, id_bytes, was)
+        self._noted(view, old, at, note)
+
+    def _noted(self, view: View, head: Head, at: float, note: Note) -> Head:
+        number = self._take()
+        key = change_key(number)
+        view.put(key, note.packed(key))
+        return head._replace(written_at=at, changed=number)
