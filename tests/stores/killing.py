@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import SessionManager, open_store
-from holdfast.stores.contract import Journal
+from holdfast.stores.contract import Feed, Journal, Query, Store
 
 HERE = Path(__file__).parent
 
@@ -48,6 +48,33 @@ async def assert_nothing_is_lost(url: str, said: list[list[Any]]) -> None:
             entries = [entry async for entry in journal(store, name)]
             assert entries == list(range(len(entries)))
             assert len(entries) in (last + 1, last + 3)
+        await assert_the_feed_says_what_is_there(store)
+
+
+async def assert_the_feed_says_what_is_there(store: Store) -> None:
+    """Check that every version of what is stored is in the feed, and nothing else lives by what the feed says."""
+    assert isinstance(store, Feed)
+    told: dict[str, list[int]] = {}
+    cursor: str | None = None
+    while True:
+        page = await store.changes(after=cursor)
+        for change in page.changes:
+            if change.kind.is_end:
+                del told[change.record.id]
+            else:
+                told.setdefault(change.record.id, []).append(change.record.version)
+        cursor = page.cursor
+        if page.is_end:
+            break
+    stored: dict[str, int] = {}
+    cursor = None
+    while True:
+        found = await store.scan(Query(), cursor=cursor)
+        stored |= {record.id: record.version for record in found.records}
+        cursor = found.cursor
+        if cursor is None:
+            break
+    assert told == {name: list(range(1, version + 1)) for name, version in stored.items()}
 
 
 async def journal(store: Journal, name: str) -> AsyncIterator[int]:

@@ -10,11 +10,13 @@ import pytest
 
 from holdfast.model import Misused, VersionConflict
 from holdfast.model.session import Record
-from holdfast.stores import BesideStore, MemoryStore, Query
+from holdfast.stores import BesideStore, Feed, MemoryStore, Query
 from holdfast.stores.beside import ResidentBesideStore
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.testing import ManualClock
 from holdfast.testing.contracts import (
     DescribedContract,
+    FeedContract,
     HistoryContract,
     JournalContract,
     ListingContract,
@@ -71,6 +73,28 @@ class TestBesideListing(ListingContract):
 
 class TestBesideDescribed(DescribedContract):
     pass
+
+
+class TestBesideFeed(FeedContract):
+    """Where the main store keeps a feed."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[BesideStore]:
+        async with SqliteStore.open(tmp_path / "sessions.db", clock=clock) as main:
+            store = BesideStore.around(main)
+            await store.hold(record_of("held"))
+            yield store
+
+
+async def test_the_feed_is_there_where_the_main_store_has_one(tmp_path: Path) -> None:
+    """R-MGR-7."""
+    async with SqliteStore.open(tmp_path / "sessions.db") as main:
+        assert isinstance(BesideStore.around(main), Feed)
+    assert not isinstance(BesideStore.around(MemoryStore()), Feed)
 
 
 async def test_an_id_is_there_once_whichever_side_it_is_on(store: BesideStore) -> None:
