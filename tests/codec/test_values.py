@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import math
+import tracemalloc
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -171,6 +172,29 @@ def test_size_is_bounded_also_when_parts_are_shared() -> None:
         many = [many, many]
     with pytest.raises(Misused, match="bytes when encoded"):
         encode({"many": many})
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda text: {str(at): text for at in range(200)},
+        lambda text: {"x": [text] * 200},
+        lambda text: {"x": {str(at): text for at in range(200)}},
+        lambda text: {"x": text.encode(), "y": text.encode()},
+        lambda text: {str(at): {text: 1} for at in range(200)},
+    ],
+    ids=["dict", "list", "inner dict", "bytes", "keys"],
+)
+def test_what_is_too_large_is_refused_before_it_is_encoded(hold: Callable[[str], dict[str, Any]]) -> None:
+    """R-MGR-12: a text that is held many times over would take many times its size."""
+    metadata = hold("x" * 2**20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Misused, match="more than 1048576 bytes when encoded"):
+            encode(metadata)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.binary(max_size=60))

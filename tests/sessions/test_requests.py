@@ -176,7 +176,7 @@ async def test_a_register_that_is_cancelled_counts_if_it_was_written(
     await sessions.requests.use_sessions(store.use)
     assert store.used == ["s"]
     await sessions.requests.complete("s", 1)
-    assert not sessions.requests.in_flight
+    assert not sessions.requests.in_flight.sessions
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -193,7 +193,7 @@ async def test_a_register_whose_outcome_is_unknown_counts_if_it_was_written(
     clock.advance(4)
     await sessions.requests.use_sessions(store.use)
     assert store.used == ["s"] * written
-    assert bool(sessions.requests.in_flight) is written
+    assert bool(sessions.requests.in_flight.sessions) is written
 
 
 async def test_a_register_that_is_refused_counts_nothing(slow: tuple[Slow, Sessions]) -> None:
@@ -204,7 +204,7 @@ async def test_a_register_that_is_refused_counts_nothing(slow: tuple[Slow, Sessi
     store.written = False
     with pytest.raises(Moved):
         await sessions.requests.register("s", 1)
-    assert not sessions.requests.in_flight
+    assert not sessions.requests.in_flight.sessions
 
 
 async def test_what_others_registered_or_completed_is_not_counted_here(clock: ManualClock) -> None:
@@ -239,7 +239,7 @@ async def test_a_session_that_is_gone_counts_no_more(clock: ManualClock, end: st
         await sessions.create(id="other")
     else:
         await sessions.terminate("s")
-    assert not sessions.requests.in_flight
+    assert not sessions.requests.in_flight.sessions
 
 
 async def test_a_shorter_timeout_lets_no_session_expire_that_has_requests(clock: ManualClock) -> None:

@@ -7,7 +7,6 @@ msgpack extension whose payload is msgpack again. An Enum is stored by its value
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -18,9 +17,9 @@ from .packer import NotStorableError, Packer
 
 BYTES_MAX: Final = 2**20
 
-_LEAVES: Final = frozenset({type(None), bool, int, float})
+_SCALARS: Final = frozenset({type(None), bool, int, float})
 _PLAIN_ITEMS_MAX: Final = 256
-_MUCH: Final = float("inf")
+_SHORT: Final = 64
 
 _dumps: Final = msgspec.msgpack.Encoder().encode
 
@@ -70,45 +69,42 @@ def _encode_packed(metadata: dict[Any, Any], bytes_max: int) -> bytes:
         raise Misused(error.message()) from error
 
 
-def _is_plain(metadata: dict[Any, Any], bytes_max: int) -> bool:
+def _is_plain(metadata: dict[Any, Any], bytes_max: int) -> bool:  # noqa: PLR0911, PLR0912  # see below
     """Tell whether msgpack keeps `metadata` exactly. Only small and flat data is looked at; the rest is packed.
 
     So is what has more text than may be stored, to be refused before it is encoded: one text of a megabyte that is held
-    many times over would be gigabytes. Each call of a function costs as much as looking at three values.
+    many times over would be gigabytes. Short ones are not counted: that much is let pass, 16 MiB at the very most.
+
+    Written out, because each call of a function would cost as much as looking at three values.
     """
     if len(metadata) > _PLAIN_ITEMS_MAX:
         return False
-    left: float = bytes_max
+    left = bytes_max
     for key, item in metadata.items():
         if type(key) is not str:
             return False
         kind = type(item)
-        if kind is str or kind is bytes:
-            left -= len(item) + len(key)
-        elif kind is list:
-            left -= len(key) + _flat_size(item)
-        elif kind is dict:
-            left -= len(key) + _flat_size(item.values())
-            for name in item:
-                if type(name) is not str:
+        if kind is str:
+            if len(item) > _SHORT:
+                left -= len(item)
+        elif kind is list and len(item) <= _PLAIN_ITEMS_MAX:
+            for inner in item:
+                if type(inner) is str:
+                    if len(inner) > _SHORT:
+                        left -= len(inner)
+                elif type(inner) not in _SCALARS:
                     return False
-                left -= len(name)
-        elif kind in _LEAVES:
-            left -= len(key)
-        else:
+        elif kind is dict and len(item) <= _PLAIN_ITEMS_MAX:
+            for name, inner in item.items():
+                if type(name) is not str or len(name) > _SHORT:
+                    return False
+                if type(inner) is str:
+                    if len(inner) > _SHORT:
+                        left -= len(inner)
+                elif type(inner) not in _SCALARS:
+                    return False
+        elif kind is bytes:
+            left -= len(item)
+        elif kind not in _SCALARS:
             return False
     return left >= 0
-
-
-def _flat_size(values: Collection[Any]) -> float:
-    """Return how much text there is in values that msgpack keeps exactly; infinite when they are others, or many."""
-    if len(values) > _PLAIN_ITEMS_MAX:
-        return _MUCH
-    size = 0
-    for value in values:
-        kind = type(value)
-        if kind is str or kind is bytes:
-            size += len(value)
-        elif kind not in _LEAVES:
-            return _MUCH
-    return size

@@ -51,7 +51,7 @@ class Acts(Generic[M]):
         retention: Retention,
     ) -> None:
         self._requests = Requests(clock, retention.journal)
-        self._in_flight = self._requests.in_flight
+        self._in_flight = self._requests.in_flight.sessions  # looked at by every write
         self._use_store(store)
         # How late this sweeps what others may use: they write an access by the deadline that it extends, and a little.
         self._late_s = 0.0 if self._resident is not None else SHARED_LATE_S
@@ -185,7 +185,7 @@ class Acts(Generic[M]):
         if self._room is not None:
             (self._room.used if record.state == "active" else self._room.gone)(record.id)
         if self._in_flight:
-            self._in_flight.written(record)
+            self._requests.in_flight.written(record)
         if self._subscriptions.all:
             # One of their own: the metadata of the other belongs to the caller.
             self._subscriptions.publish(kind(Session(record, self._home), now))
@@ -201,7 +201,7 @@ class Acts(Generic[M]):
             self._meter.evicted += 1
         if self._room is not None:
             self._room.gone(record.id)
-        self._in_flight.gone(record.id)
+        self._requests.in_flight.gone(record.id)
         home = self._home.without(record)
         if self._subscriptions.all:
             self._subscriptions.publish(kind(Session(record, home), self._now()))

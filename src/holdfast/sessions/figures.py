@@ -21,8 +21,9 @@ class Figures(Acts[M]):
 
         It is called on the event loop, after the act, with one event at a time; those of one session come in order,
         each once at most. A sync one must not block. It can neither fail nor stall an act: what it raises is logged,
-        and of the events that find `waiting_max` others waiting it is told the number only (`EventsMissed`). What
-        other processes do to a store they share is not told here.
+        and of the events that find `waiting_max` others waiting it is told the number only (`EventsMissed`). Each that
+        waits holds the record of its session, metadata included. What other processes do to a store they share is not
+        told here.
 
         Raises:
             Misused: The handler is no function, a kind no event, or `waiting_max` no int of 1 or more.

@@ -28,31 +28,29 @@ class InFlight:
     Each act costs the same, however many there are. A session without requests is not here.
     """
 
-    __slots__ = ("_by_second", "_sessions")
+    __slots__ = ("_by_second", "sessions")
 
     def __init__(self) -> None:
-        self._sessions: dict[str, _Session] = {}
+        self.sessions: dict[str, _Session] = {}
+        """By id. Whoever has many records to tell of need not call when it is empty."""
         self._by_second: dict[int, dict[str, None]] = {}  # LOOK_S_MAX bounds how many seconds there are
-
-    def __bool__(self) -> bool:
-        return bool(self._sessions)
 
     def of(self, session_id: str) -> frozenset[str]:
         """Return the streams of the requests of a session."""
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         return frozenset() if session is None else frozenset(session.streams)
 
     def add(self, record: Record, stream: str) -> None:
         """Note that a request has begun."""
-        session = self._sessions.get(record.id)
+        session = self.sessions.get(record.id)
         if session is None:
-            session = self._sessions[record.id] = _Session(record.timeout)
+            session = self.sessions[record.id] = _Session(record.timeout)
             self._file(record.id, session, record.last_accessed)
         session.streams.add(stream)
 
     def discard(self, session_id: str, stream: str) -> None:
         """Note that a request has ended; nothing happens when it was not noted here."""
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         if session is not None:
             session.streams.discard(stream)
             if not session.streams:
@@ -60,20 +58,20 @@ class InFlight:
 
     def gone(self, session_id: str) -> None:
         """Forget a session that nobody can use any more."""
-        session = self._sessions.pop(session_id, None)
+        session = self.sessions.pop(session_id, None)
         if session is not None:
             self._unfile(session_id, session)
 
     def used(self, record: Record, at: float) -> None:
         """Note that a session was used at `at`."""
-        session = self._sessions.get(record.id)
+        session = self.sessions.get(record.id)
         if session is not None:
             session.timeout = record.timeout
             self._file(record.id, session, at)
 
     def written(self, record: Record) -> None:
         """Forget a session that was ended; look at one earlier or later whose timeout is another one now."""
-        session = self._sessions.get(record.id)
+        session = self.sessions.get(record.id)
         if session is None:
             return
         if record.state != "active":
@@ -85,7 +83,7 @@ class InFlight:
         """Return the sessions that are to be looked at; each stays due until it is `used` or `gone`."""
         for second in sorted(second for second in self._by_second if second <= now):
             for session_id in list(self._by_second.get(second, ())):
-                if session_id in self._sessions:
+                if session_id in self.sessions:
                     yield session_id
 
     def _file(self, session_id: str, session: _Session, used_at: float) -> None:

@@ -28,10 +28,10 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """What a manager has done since it was made, and what its store keeps now.
 
     `total` and `by_state` are of the store, whoever put it there, without what is expired; the rest is of this manager.
-    `updated` counts every write of a session that was there. A hit is a `get`, `touch` or write that found its session,
-    a miss one that did not. `hit_rate` is hits of hits and
-    misses, `eviction_rate` evicted of created, each 0 when there was none. `events_missed` were not told to subscribers
-    that are there now, because these were too slow.
+    `updated` counts every write of a session that was there, of whatever kind. A hit is a `get` or `touch` that found
+    its session, or such a write; a miss is one of them that found none. `peek`, `delete` and what reads many are neither.
+    `hit_rate` is hits of hits and misses, `eviction_rate` evicted of created, each 0 when there was none.
+    `events_missed` were not told to subscribers that are there now, because these were too slow.
     """
 
     total: int
