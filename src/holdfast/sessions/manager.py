@@ -273,6 +273,8 @@ class SessionManager(Creation[M]):
         Unlike `touch` it does not ask whether the record looks expired: an owner that serves a long call knows better.
         Nothing happens when the session is deleted. `timeout` is the session's own; it bounds how late it is written.
         """
+        if self._room is not None:
+            self._room.used(session_id)
         await self._store.touch(session_id, at, within_s=rules.touch_delay_s(timeout))
 
     async def update(
@@ -404,7 +406,10 @@ class SessionManager(Creation[M]):
             try:
                 record = await self._store.get(session_id) if isinstance(session_id, str) else None
             except Corrupt:
-                return await self._store.delete(session_id, durable=sync)
+                deleted = await self._store.delete(session_id, durable=sync)
+                if deleted and self._room is not None:
+                    self._room.gone(session_id)
+                return deleted
             if record is None:
                 return False
             if term is not None and record.term > term:
@@ -511,8 +516,13 @@ class SessionManager(Creation[M]):
         """
         if limit < 1 or not late_s >= 0:
             raise Misused(f"expire_due(limit={limit}, late_s={late_s}): limit is 1 or more, late_s 0 or more")
-        gone = await self._expire((self._now() if now is None else now) - late_s, limit)
-        return [Session(record, self._home) for record in gone]
+        before = (self._now() if now is None else now) - late_s
+        expired: Sessions[M] = []
+        while gone := await self._expire(before, min(limit - len(expired), SWEEP_PAGE)):
+            expired += [Session(record, self._home) for record in gone]
+            if limit <= SWEEP_PAGE or len(expired) >= limit:
+                break
+        return expired
 
     # -- how it goes
 
