@@ -25,6 +25,7 @@ from holdfast import (
     open_store,
 )
 from holdfast.model.session import Record
+from holdfast.sessions import Retention
 from holdfast.stores import Feed, FeedBounds, Query, Store
 from holdfast.testing import ManualClock
 from tests.stores.engines import ENGINES
@@ -60,7 +61,7 @@ async def fresh(url: str, made: list[int], clock: ManualClock) -> AsyncIterator[
     """Open a store that no example before has written."""
     made.append(0)
     async with open_store(url.replace(".db", f"-{len(made)}.db"), clock=clock) as store:
-        yield store, SessionManager(store, clock=clock, feed_bounds=BOUNDS)
+        yield store, SessionManager(store, clock=clock, retention=Retention(feed=BOUNDS))
 
 
 async def do(sessions: Sessions, clock: ManualClock, act: str, name: str, at: int) -> None:

@@ -302,6 +302,8 @@ class SessionManager(Recovery[M], Figures[M]):
         Nothing happens when the session is deleted. `timeout` is the session's own; it bounds how late it is written.
         """
         delay_s = rules.touch_delay_s(rules.duration_s(timeout, "timeout"))
+        if self._room is not None:
+            self._room.used(session_id)
         await self._store.touch(session_id, rules.moment(at, "at"), within_s=delay_s)
 
     async def update(
@@ -456,7 +458,10 @@ class SessionManager(Recovery[M], Figures[M]):
             try:
                 record = await self._store.get(session_id) if isinstance(session_id, str) else None
             except Corrupt:
-                return await self._store.delete(session_id, durable=sync)
+                deleted = await self._store.delete(session_id, durable=sync)
+                if deleted and self._room is not None:
+                    self._room.gone(session_id)
+                return deleted
             if record is None:
                 return False
             if term is not None and record.term > term:
@@ -559,9 +564,14 @@ class SessionManager(Recovery[M], Figures[M]):
         Raises:
             Misused: `limit` is no int of 1 or more, `now` no moment, or `late_s` no number of 0 or more.
         """
-        at = self._now() if now is None else rules.moment(now, "now")
-        gone = await self._expire(at - rules.wait_s(late_s, "late_s"), rules.count(limit, "limit"))
-        return [Session(record, self._home) for record in gone]
+        before = (self._now() if now is None else rules.moment(now, "now")) - rules.wait_s(late_s, "late_s")
+        limit = rules.count(limit, "limit")
+        expired: Sessions[M] = []
+        while gone := await self._expire(before, min(limit - len(expired), SWEEP_PAGE)):
+            expired += [Session(record, self._home) for record in gone]
+            if limit <= SWEEP_PAGE or len(expired) >= limit:
+                break
+        return expired
 
     # -- helpers, in order of use
 
