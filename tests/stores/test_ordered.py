@@ -134,29 +134,6 @@ async def test_what_was_used_last_is_read_from_memory(tmp_path: Path) -> None:
         assert await store.get("s") is None
 
 
-async def test_a_write_reads_nothing_of_what_was_written_last_unless_that_is_unsure(tmp_path: Path) -> None:
-    """R-PER-5: and compares with what is stored all the same."""
-    table = Table()
-    async with opened(table, tmp_path) as store:
-        await store.put(record_of("s"), expect=0)
-        reads = table.reads
-        await store.put(record_of("s", version=2), expect=1)
-        with pytest.raises(VersionConflict):
-            await store.put(record_of("s", version=2), expect=1)
-        assert table.reads == reads
-        table.broken = True
-        with pytest.raises(Unavailable):
-            await store.put(record_of("s", version=3), expect=2)
-        table.broken = False
-        reads = table.reads
-        await store.put(record_of("s", version=3), expect=2)
-        assert table.reads == reads + 1
-        await store.delete("s")
-        await store.put(record_of("s"), expect=0)
-        await store.put(record_of("s", version=2), expect=1)
-        assert await store.get("s") == record_of("s", version=2)
-
-
 def test_a_record_read_before_a_write_is_not_kept_after_it() -> None:
     """R-STO-1: whenever the write comes."""
     old, new = record_of("s"), record_of("s", version=2)

@@ -50,16 +50,6 @@ def found(view: View, id_bytes: bytes) -> tuple[Head, bytes] | None:
     return None if value is None else (keys.head_of(value, id_bytes), keys.sealed_of(value))
 
 
-def found_head(view: View, id_bytes: bytes) -> Head | None:
-    """Return the head of a session, mostly without asking the engine.
-
-    Raises:
-        Corrupt: It cannot be read.
-    """
-    value = view.head(id_bytes)
-    return None if value is None else keys.head_of(value, id_bytes)
-
-
 def next_term(view: View) -> int:
     """Return the next term, and have it written."""
     term = keys.number_in(view.get(keys.TERM)) + 1
@@ -88,8 +78,8 @@ class Put:
 
     def __call__(self, view: View) -> None:
         record = self._record
-        old = found_head(view, self._id_bytes)
-        if old is None:
+        stored = found(view, self._id_bytes)
+        if stored is None:
             if record.version != 1:
                 raise VersionConflict(
                     f"session {redacted(record.id)} is gone; version {record.version - 1} was expected"
@@ -98,29 +88,20 @@ class Put:
             head = self._log.put(view, self._id_bytes, self._at, head, self._sealed)
             write(view, self._id_bytes, None, head, self._sealed, record)
             return
+        old = stored[0]
         if old.term > record.term:
             raise Moved(f"session {redacted(record.id)} has term {old.term}; the write came from {record.term}")
         if old.version != record.version - 1:
             raise VersionConflict(
                 f"session {redacted(record.id)} has version {old.version}; version {record.version - 1} was expected"
             )
-        if self._created_at(view, old) != record.created_at:
+        if created_at(stored, record.id, self._codec) != record.created_at:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
         head = Head.of(record, old.number, old.last_accessed)
         if head.last_accessed != record.last_accessed:
             record = msgspec.structs.replace(record, last_accessed=head.last_accessed)
-        was = self._was(view) if self._log.keeps_before(old) else b""
-        head = self._log.put_again(view, self._id_bytes, self._at, old, was, head, self._sealed)
+        head = self._log.put_again(view, self._id_bytes, self._at, *stored, head, self._sealed)
         write(view, self._id_bytes, old, head, self._sealed, record)
-
-    def _created_at(self, view: View, old: Head) -> float:
-        if old.created_at is None:
-            return self._codec.open(self._was(view), self._record.id).created_at
-        return old.created_at
-
-    def _was(self, view: View) -> bytes:
-        stored = found(view, self._id_bytes)
-        return b"" if stored is None else stored[1]
 
 
 def write(
@@ -153,6 +134,16 @@ def touch(view: View, accesses: Iterable[tuple[str, float]]) -> None:
             write(view, id_bytes, stored[0], stored[0]._replace(last_accessed=at), stored[1])
 
 
+def created_at(stored: tuple[Head, bytes], session_id: str, codec: Codec) -> float:
+    """Return when the stored session was created.
+
+    Raises:
+        Corrupt, KeyMissing, Misused: Only its record says so, and cannot be read.
+    """
+    head, sealed = stored
+    return codec.open(sealed, session_id).created_at if head.created_at is None else head.created_at
+
+
 def delete(
     view: View, id_bytes: bytes, codec: Codec, log: Log, at: float, *, expect: Record | None, due_at: float | None
 ) -> bool:
@@ -173,10 +164,8 @@ def delete(
     head, sealed = stored
     if due_at is not None and head.deadline > due_at:
         return False
-    if expect is not None and not (
-        head.version == expect.version
-        and (codec.open(sealed, expect.id).created_at if head.created_at is None else head.created_at)
-        == expect.created_at
+    if expect is not None and (
+        head.version != expect.version or created_at(stored, expect.id, codec) != expect.created_at
     ):
         return False
     log.end(view, id_bytes, at, head, sealed, ChangeKind.DELETED if due_at is None else ChangeKind.EXPIRED)

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 from ..model.errors import HoldfastError, Unavailable
 from ..model.session import Record
 from .lane import Act
-from .ordered_keys import SESSION, head_bytes
+from .ordered_keys import SESSION
 from .ordered_recent import Recent
 
 T = TypeVar("T")
@@ -50,9 +50,8 @@ class Engine(Protocol):
 class View:
     """An engine as one batch sees it: with what the batch is to write."""
 
-    def __init__(self, engine: Engine, recent: Recent) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._recent = recent
         self.changes: dict[bytes, bytes | None] = {}
         self.records: dict[str, Record | None] = {}
         """The sessions that are written; None for those of which only a part is, or that go."""
@@ -64,13 +63,6 @@ class View:
         if key in self._of_act:
             return self._of_act[key]
         return self.changes[key] if key in self.changes else self._engine.get(key)
-
-    def head(self, id_bytes: bytes) -> bytes | None:
-        """Return the value of a session, or only how it begins (`head_of`), or None."""
-        key = SESSION + id_bytes
-        if key in self._of_act or key in self.changes:
-            return self.get(key)
-        return self._recent.head(id_bytes.decode()) or self._engine.get(key)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Have `value` written under `key`; None takes the key away."""
@@ -140,7 +132,7 @@ class Writer:
         self._write(acts[first:])
 
     def _write(self, acts: Sequence[Write]) -> None:
-        view = View(self._engine, self._recent)
+        view = View(self._engine)
         durable = False
         for act in acts:
             try:
@@ -158,23 +150,17 @@ class Writer:
         if not view.changes:
             return
         stored: dict[str, Record] = {}
-        heads: dict[str, bytes] = {}
         self._recent.begin_write(view.records)
         try:
             self._engine.write(view.changes, sync=durable)
             stored = {name: record for name, record in view.records.items() if record is not None}
-            heads = {name: _head_in(view.changes[SESSION + name.encode()]) for name in stored}
             self.failed = None
         except HoldfastError as error:
             self.failed = error
             for act in acts:
                 act.result, act.error = None, act.error or error
         finally:
-            self._recent.end_write(stored, heads)
-
-
-def _head_in(value: bytes | None) -> bytes:
-    return b"" if value is None else value[: head_bytes(value)]
+            self._recent.end_write(stored)
 
 
 class Reader:

@@ -131,7 +131,7 @@ def head_of(value: bytes, id_bytes: bytes) -> Head:
     Raises:
         Corrupt: It is damaged, or that of another session.
     """
-    size_bytes = head_bytes(value)
+    size_bytes = _head_bytes(value)
     head = value[_CRC.size : size_bytes]
     if len(value) >= size_bytes and zlib.crc32(head, zlib.crc32(id_bytes)) == _CRC.unpack_from(value)[0]:
         *first, state = _HEAD.unpack_from(head)
@@ -145,11 +145,10 @@ def head_of(value: bytes, id_bytes: bytes) -> Head:
 
 def sealed_of(value: bytes) -> bytes:
     """Return the sealed record in a session's value."""
-    return value[head_bytes(value) :]
+    return value[_head_bytes(value) :]
 
 
-def head_bytes(value: bytes) -> int:
-    """Return how many bytes of a session's value, or of the beginning of one, are its head."""
+def _head_bytes(value: bytes) -> int:
     return _LONG_BYTES if len(value) > _STATE_AT and value[_STATE_AT] & _HAS_MORE else _SHORT_BYTES
 
 

@@ -115,24 +115,19 @@ class Log:
         """Note that a session was created; return its head with what was noted."""
         return self._noted(view, head, at, Note(ChangeKind.CREATED, at, 0, None, id_bytes, sealed))
 
-    def keeps_before(self, old: Head) -> bool:
-        """Tell whether the version before must be kept with the next: its change may be gone before that one's is."""
-        return old.changed < self.part_first
-
     def put_again(
         self, view: View, id_bytes: bytes, at: float, old: Head, was: bytes, head: Head, sealed: bytes
     ) -> Head:
-        """Note that a session was written; return its head with what was noted.
-
-        `was` is what it is written over, where that is kept (`keeps_before`), else empty.
-        """
+        """Note that a session was written over `was`; return its head with what was noted."""
         at = max(at, old.written_at)
         kind = ChangeKind.UPDATED
         if head.state != old.state:
             kind = ChangeKind.STATE_CHANGED
         elif head.term != old.term:
             kind = ChangeKind.OWNER_CHANGED
-        return self._noted(view, head, at, Note(kind, at, old.changed, None, id_bytes, sealed, was))
+        # Where the change before this one may be gone earlier, what it wrote is kept here as well.
+        before = b"" if old.changed >= self.part_first else was
+        return self._noted(view, head, at, Note(kind, at, old.changed, None, id_bytes, sealed, before))
 
     def end(self, view: View, id_bytes: bytes, at: float, old: Head, was: bytes, kind: ChangeKind) -> None:
         """Note that a session is gone."""

@@ -14,7 +14,7 @@ from typing import Final
 from ..model.session import Record
 
 BYTES_MAX: Final = 96 * 2**20
-_RECORD_BYTES: Final = 900  # about what a record and its head take beside the metadata
+_RECORD_BYTES: Final = 700  # about what a record takes beside its metadata
 
 
 class Recent:
@@ -24,16 +24,11 @@ class Recent:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._records: OrderedDict[str, Record] = OrderedDict()  # whose first is found at once, whatever went before
-        self._heads: dict[str, bytes] = {}
         self._read: dict[str, object] = {}
         self._written: frozenset[str] = frozenset()
         self._lock = Lock()
         self.find = self._records.get
         """Return the record as it is stored, or None: it may be stored all the same."""
-
-    def head(self, session_id: str) -> bytes | None:
-        """Return how the stored value begins, if it was written last here; for the writer, between its writes."""
-        return self._heads.get(session_id)
 
     def begin_read(self, session_id: str) -> object | None:
         """Return what `end_read` wants, before the record is read."""
@@ -61,22 +56,18 @@ class Recent:
                 self._read.pop(session_id, None)
                 self._drop(session_id)
 
-    def end_write(self, records: Mapping[str, Record], heads: Mapping[str, bytes] | None = None) -> None:
-        """Put in those of the records that are stored now, with how their values begin as far as that is known."""
+    def end_write(self, records: Mapping[str, Record]) -> None:
+        """Put in those of the records that are stored now."""
         with self._lock:
             self._written = frozenset()
             for record in records.values():
                 self._put(record)
-            for session_id, head in (heads or {}).items():
-                if session_id in self._records:
-                    self._heads[session_id] = head
 
     def close(self) -> None:
         """Let go of all, for good."""
         with self._lock:
             self._bytes_max = self._bytes = 0
             self._records.clear()
-            self._heads.clear()
 
     def _put(self, record: Record) -> None:
         self._drop(record.id)
@@ -91,5 +82,4 @@ class Recent:
             self._forget(record)
 
     def _forget(self, record: Record) -> None:
-        self._heads.pop(record.id, None)
         self._bytes -= _RECORD_BYTES + len(record.metadata)
