@@ -7,6 +7,7 @@ import pytest
 from holdfast.stores import MemoryStore
 from holdfast.testing.contracts import (
     DescribedContract,
+    DumpContract,
     JournalContract,
     ListingContract,
     ResidentContract,
@@ -36,4 +37,8 @@ class TestMemoryResident(ResidentContract):
 
 
 class TestMemoryDescribed(DescribedContract):
+    pass
+
+
+class TestMemoryDump(DumpContract):
     pass

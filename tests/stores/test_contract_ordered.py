@@ -9,7 +9,13 @@ import pytest
 
 from holdfast import open_store
 from holdfast.stores.ordered import OrderedStore
-from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing.contracts import (
+    DescribedContract,
+    DumpContract,
+    JournalContract,
+    ListingContract,
+    StoreContract,
+)
 
 from .engines import ENGINES
 
@@ -34,4 +40,8 @@ class TestOrderedListing(ListingContract):
 
 
 class TestOrderedDescribed(DescribedContract):
+    pass
+
+
+class TestOrderedDump(DumpContract):
     pass

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing.contracts import (
+    DescribedContract,
+    DumpContract,
+    JournalContract,
+    ListingContract,
+    StoreContract,
+)
 
 
 @pytest.fixture
@@ -30,4 +36,8 @@ class TestSqliteListing(ListingContract):
 
 
 class TestSqliteDescribed(DescribedContract):
+    pass
+
+
+class TestSqliteDump(DumpContract):
     pass

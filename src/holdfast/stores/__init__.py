@@ -3,6 +3,9 @@
 from .beside import BesideStore
 from .contract import (
     Described,
+    Dumped,
+    DumpedEntry,
+    DumpPage,
     Entry,
     IdPage,
     Journal,
@@ -22,6 +25,9 @@ from .url import open_store
 __all__ = [
     "BesideStore",
     "Described",
+    "DumpPage",
+    "Dumped",
+    "DumpedEntry",
     "Entry",
     "Findings",
     "IdPage",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from .contract import Entry, JournalBounds, Kind, OpenStream
@@ -13,7 +13,7 @@ _TRIMMED_A_SLICE: Final = 500
 
 
 class _Stream:
-    """The entries of one stream by position, and the numbers of those that are messages (0 for the others)."""
+    """The entries of one stream by position, and their numbers in the order of writing, negative for no messages."""
 
     __slots__ = ("entries", "numbers", "positions")
 
@@ -66,6 +66,8 @@ class MemoryJournal:
     """Keeps journals; whoever calls knows whether the session is there and who may write."""
 
     def __init__(self) -> None:
+        self.before_change: Callable[[str], None] | None = None
+        """Is told the id of a session whose journal is about to change, while somebody asks for that."""
         self._journals: dict[str, _Journal] = {}
         # Both in the order of writing: the session of each message, and when each stream was written last.
         self._messages: dict[int, str] = {}
@@ -75,17 +77,19 @@ class MemoryJournal:
 
     def append(self, session_id: str, entries: Sequence[Entry]) -> None:
         """Keep `entries`; those that are there already stay as they are."""
+        self._tell(session_id)
         journal = self._journals.setdefault(session_id, _Journal())
         for entry in entries:
             stream = journal.streams.setdefault(entry.stream, _Stream())
-            number = self._numbered + 1 if entry.kind is Kind.MESSAGE else 0
-            if not stream.add(entry, number):
+            number = self._numbered + 1
+            is_message = entry.kind is Kind.MESSAGE
+            if not stream.add(entry, number if is_message else -number):
                 continue
+            self._numbered = number
             journal.count_origin(entry.origin, 1)
             self._streams.pop((session_id, entry.stream), None)
             self._streams[session_id, entry.stream] = entry.at
-            if number:
-                self._numbered = number
+            if is_message:
                 self._count(journal, entry, 1)
                 journal.messages[number] = entry
                 self._messages[number] = session_id
@@ -102,6 +106,17 @@ class MemoryJournal:
             return []
         start = bisect_right(kept.positions, after)
         return kept.entries[start : start + limit]
+
+    def numbered(self, session_id: str) -> list[tuple[int, Entry]]:
+        """Return all entries of a session, each with its number in the order of writing."""
+        journal = self._journals.get(session_id)
+        if journal is None:
+            return []
+        return [
+            (abs(number), entry)
+            for stream in journal.streams.values()
+            for number, entry in zip(stream.numbers, stream.entries, strict=True)
+        ]
 
     def unfinished(self, session_id: str) -> list[OpenStream]:
         """Return the openings of requests without a final entry, oldest first."""
@@ -171,6 +186,7 @@ class MemoryJournal:
         return gone
 
     def _remove_message(self, session_id: str, number: int) -> int:
+        self._tell(session_id)
         journal = self._journals[session_id]
         entry = journal.messages.pop(number)
         del self._messages[number]
@@ -183,16 +199,22 @@ class MemoryJournal:
         return 1
 
     def _remove_stream(self, session_id: str, name: str) -> int:
+        self._tell(session_id)
         journal = self._journals[session_id]
         stream = journal.streams.pop(name)
         del self._streams[session_id, name]
         journal.unfinished.pop(name, None)
         for entry in stream.entries:
             journal.count_origin(entry.origin, -1)
-        for number in filter(None, stream.numbers):
-            self._count(journal, journal.messages.pop(number), -1)
-            del self._messages[number]
+        for number in stream.numbers:
+            if number > 0:
+                self._count(journal, journal.messages.pop(number), -1)
+                del self._messages[number]
         return len(stream.entries)
+
+    def _tell(self, session_id: str) -> None:
+        if self.before_change is not None:
+            self.before_change(session_id)
 
     def _count(self, journal: _Journal, entry: Entry, sign: int) -> None:
         size_bytes = sign * (len(entry.data) + len(entry.request))

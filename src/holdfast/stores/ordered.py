@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -19,14 +19,16 @@ from ..runtime import Periodic, shielded
 from . import ordered_acts as acts
 from . import ordered_keys as keys
 from .accesses import Accesses
-from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
+from .contract import Batch, DumpPage, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
 from .lane import DEADLINE_S, Lane
+from .ordered_dump import Dump, Load, dumped, refuse_half_filled
 from .ordered_engine import Engine, Read, Reader, View, Write, Writer
 from .ordered_folder import SCHEMA, hold
 from .ordered_journal import Append, read_entries, read_origins, read_unfinished
 from .ordered_pages import Pages, count_states, get_record, read_ids
 from .ordered_recent import Recent
 from .ordered_trim import OrderedTrim
+from .turns import Turns
 
 T = TypeVar("T")
 
@@ -41,7 +43,7 @@ _DUE_PAGES_MAX: Final = 10
 
 
 class OrderedStore:
-    """Keeps records and journals in an `Engine`: `Store`, `Listing`, `Described` and `Journal`.
+    """Keeps records and journals in an `Engine`: `Store`, `Listing`, `Described`, `Journal` and `Dumped`.
 
     Writes of all tasks that wait together are one write, and one fsync (group commit), in a thread; reads are in
     another. Nobody else has the database, so the writer looks what is stored and then writes, and what was used last is
@@ -64,6 +66,7 @@ class OrderedStore:
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
         self._to_clear = True
+        self._dumps: set[Turns] = set()
 
     @classmethod
     @asynccontextmanager
@@ -200,6 +203,24 @@ class OrderedStore:
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await OrderedTrim(self._engine, self._run).trim(bounds, now)
 
+    @asynccontextmanager
+    async def dump(self, *, journal: bool = True) -> AsyncIterator[AsyncIterator[DumpPage]]:
+        await self._write_accesses()
+        moment = await self._read(lambda engine: engine.moment())
+        turns = Turns("the database's dump", moment.close)
+        self._dumps.add(turns)
+        try:
+            dump = Dump(moment)
+            await turns.do(dump.begin)
+            yield dumped(turns, dump, journal=journal)
+        finally:
+            await turns.close()
+            self._dumps.discard(turns)
+
+    async def load(self, pages: AsyncIterable[DumpPage]) -> None:
+        await Load(self._engine, self._numbers, self._run).load(pages)
+        await self._write(Write(lambda view: view.put(keys.LOADING, None), durable=True))
+
     async def _due(self, now: float, limit: int) -> list[Record]:
         """Return the next records that are due, behind any pages of which nothing can be read.
 
@@ -279,6 +300,8 @@ class OrderedStore:
             # The sessions are there; they only look as if they had been idle a little longer.
             _log.warning("the last accesses could not be written: %s", error)
         self._recent.close()
+        for dump in list(self._dumps):
+            await dump.close()
         await self._reader.close()
         await self._writer.close()
 
@@ -316,7 +339,9 @@ def _opened(kind: str, driver: Callable[[], Callable[[Path], Engine]], path: Pat
     open_engine = driver()
     held = hold(path, kind)
     try:
-        return open_engine(path), partial(os.close, held)
+        engine = open_engine(path)
+        refuse_half_filled(engine, path)
+        return engine, partial(os.close, held)
     except BaseException:
         os.close(held)
         raise

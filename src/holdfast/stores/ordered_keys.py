@@ -20,6 +20,7 @@ value, or leads to something that is.
 | `x` session | nothing; the session is deleted and what belongs to it is being cleared away |
 | `y` | bytes of all messages |
 | `k`, `n` | the last term given out; numbers below are given out |
+| `l` | nothing; the store is being filled (`ordered_dump`), or that was broken off |
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ CLEARED: Final = b"x"
 TOTAL: Final = b"y"
 TERM: Final = b"k"
 NUMBERS: Final = b"n"
+LOADING: Final = b"l"
 
 U64_MAX: Final = 2**64 - 1
 _STATES: Final[tuple[State, ...]] = ("active", "terminated")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from itertools import islice
@@ -16,11 +16,12 @@ from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
 from ..runtime import Periodic, shielded
 from .accesses import Accesses
-from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
+from .contract import Batch, DumpPage, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
 from .lane import Lane
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_address import Durability
 from .sqlite_checkpoint import Checkpoints, sync_log
+from .sqlite_dump import dumped, load
 from .sqlite_faults import translated
 from .sqlite_file import SCHEMA, connect, prepare, statement
 from .sqlite_health import Health
@@ -49,7 +50,7 @@ class Connections(NamedTuple):
 
 
 class SqliteStore:
-    """Keeps records and journals in a SQLite file in WAL mode: `Store`, `Listing`, `Described` and `Journal`.
+    """Keeps records and journals in a SQLite file in WAL mode: `Store`, `Listing`, `Described`, `Journal` and `Dumped`.
 
     Writes of all tasks that wait together are one statement and one fsync (group commit), in a thread; reads are in
     another. Opened by `SqliteStore.open`.
@@ -204,6 +205,16 @@ class SqliteStore:
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await self._trim.trim(bounds, now)
 
+    @asynccontextmanager
+    async def dump(self, *, journal: bool = True) -> AsyncIterator[AsyncIterator[DumpPage]]:
+        await self._write_accesses()
+        connection = await asyncio.to_thread(_connected, self._path, self._durability)
+        async with dumped(connection, journal=journal) as pages:
+            yield pages
+
+    async def load(self, pages: AsyncIterable[DumpPage]) -> None:
+        await load(await asyncio.to_thread(_connected, self._path, self._durability), pages)
+
     async def _due(self, now: float, limit: int) -> list[Record]:
         """Return the next records that are due, behind any pages of which nothing can be read.
 
@@ -291,6 +302,13 @@ def _refusal(act: Write) -> HoldfastError | None:
     unavailable = Unavailable(f"the entries could not be written: {act.error}")
     unavailable.__cause__ = act.error
     return unavailable
+
+
+def _connected(path: Path, durability: Durability) -> sqlite3.Connection:
+    try:
+        return connect(path, durability)
+    except sqlite3.Error as error:
+        raise translated(error) from error
 
 
 def _opened(path: Path, durability: Durability) -> Connections:

@@ -17,11 +17,19 @@ from ..model.errors import Misused, Moved, VersionConflict
 from ..model.session import Record
 from ..stores.contract import Query, Store
 from .ability_contracts import DescribedContract, ResidentContract
+from .dump_contract import DumpContract
 from .journal_contract import JournalContract
 from .listing_contract import ListingContract
 from .records import NOW, record_of
 
-__all__ = ["DescribedContract", "JournalContract", "ListingContract", "ResidentContract", "StoreContract"]
+__all__ = [
+    "DescribedContract",
+    "DumpContract",
+    "JournalContract",
+    "ListingContract",
+    "ResidentContract",
+    "StoreContract",
+]
 
 
 class StoreContract:

@@ -1,0 +1,166 @@
+"""Everything in a SQLite file as it was at one moment, and a file filled with what such a dump gave.
+
+A dump is one read transaction on a connection of its own: others write meanwhile. But the log cannot begin anew before
+it ends, so that it grows by what is written meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from ..model.errors import Corrupt, Misused
+from ..model.session import Record
+from .contract import DumpedEntry, DumpPage, Entry, Kind
+from .sqlite_acts import Put
+from .sqlite_faults import translated
+from .sqlite_file import statement
+from .sqlite_reader import record_from
+from .turns import Turns
+
+T = TypeVar("T")
+
+_ITEMS: Final = 250
+_BYTES: Final = 2**20
+_START: Final = -(2**63)
+
+Connection = sqlite3.Connection
+
+
+@asynccontextmanager
+async def dumped(connection: Connection, *, journal: bool) -> AsyncIterator[AsyncIterator[DumpPage]]:
+    """Give what the file of `connection` holds now, page by page; see `Dumped.dump`. Closes the connection."""
+    turns = Turns("the database's dump", connection.close)
+    try:
+        dump = _Dump(connection)
+        await turns.do(partial(_told, dump.begin))
+        yield _pages(turns, dump, journal=journal)
+    finally:
+        await turns.close()
+
+
+async def _pages(turns: Turns, dump: _Dump, *, journal: bool) -> AsyncIterator[DumpPage]:
+    for read in (dump.records, dump.entries) if journal else (dump.records,):
+        after: int | None = _START
+        while after is not None:
+            page, after = await turns.do(partial(_told, partial(read, after)))
+            yield page
+
+
+class _Dump:
+    """Reads pages of one moment; in one thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._term = 0
+
+    def begin(self) -> None:
+        """Choose the moment: from the first look on, a transaction sees nothing newer."""
+        self._connection.execute("PRAGMA query_only = ON")
+        self._connection.execute("BEGIN")
+        (self._term,) = self._connection.execute("SELECT value FROM counters WHERE name = 'term'").fetchone()
+
+    def records(self, after: int) -> tuple[DumpPage, int | None]:
+        """Return records behind the number `after`, and where they end, None at the end of all."""
+        page = DumpPage(term=self._term)
+        rows, end = self._rows("dump_sessions", after)
+        for _, *row in rows:
+            try:
+                page.records.append(record_from(row))
+            except Corrupt:
+                page.damaged.append(str(row[0]))
+        return page, end
+
+    def entries(self, after: int) -> tuple[DumpPage, int | None]:
+        """Return entries behind the number `after`, and where they end, None at the end of all."""
+        rows, end = self._rows("dump_entries", after)
+        entries = [
+            DumpedEntry(session_id, n, Entry(stream, term, seq, Kind(kind), *rest))
+            for n, session_id, stream, term, seq, kind, *rest in rows
+        ]
+        return DumpPage(term=self._term, entries=entries), end
+
+    def _rows(self, name: str, after: int) -> tuple[list[Any], int | None]:
+        rows: list[Any] = []
+        size_bytes = 0
+        for row in self._connection.execute(statement(name), (after, _ITEMS)):
+            rows.append(row)
+            size_bytes += sum(len(value) for value in row if isinstance(value, bytes))
+            if size_bytes > _BYTES:
+                return rows, row[0]
+        return rows, rows[-1][0] if len(rows) == _ITEMS else None
+
+
+async def load(connection: Connection, pages: AsyncIterable[DumpPage]) -> None:
+    """Fill the file of `connection` as one transaction; see `Dumped.load`. Closes the connection.
+
+    Other writers wait 4 s for it, and are refused then.
+    """
+    turns = Turns("the database's load", connection.close)
+    try:
+        await turns.do(partial(_told, partial(_begin, connection)))
+        try:
+            async for page in pages:
+                await turns.do(partial(_told, partial(_write, connection, page)))
+            await turns.do(partial(_told, lambda: connection.execute("COMMIT")))
+        except BaseException:
+            await turns.do(partial(_told, partial(_undo, connection)))
+            raise
+    finally:
+        await turns.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("SELECT EXISTS (SELECT 1 FROM sessions)").fetchone()[0]:
+        raise Misused("the store has sessions already; load into an empty one")
+    # What is left of the journals of deleted sessions is nobody's, and its numbers are wanted.
+    for table in ("journal", "journal_sizes", "journal_left"):
+        connection.execute(f"DELETE FROM {table}")
+
+
+def _write(connection: Connection, page: DumpPage) -> None:
+    try:
+        _insert(connection, "load_sessions", map(_session_row, page.records))
+        _insert(connection, "load_entries", map(_entry_row, page.entries))
+    except sqlite3.IntegrityError as error:
+        raise Corrupt(f"a session or an entry is there twice: {error}") from error
+    connection.execute("UPDATE counters SET value = max(value, ?) WHERE name = 'term'", (page.term,))
+
+
+def _session_row(record: Record) -> tuple[Any, ...]:
+    (row,) = Put(record, durable=False).rows
+    return row
+
+
+def _entry_row(dumped: DumpedEntry) -> tuple[Any, ...]:
+    e = dumped.entry
+    return (
+        dumped.number, dumped.session_id, e.stream, e.term, e.seq, int(e.kind), e.at, e.data, e.request, e.origin
+    )  # fmt: skip
+
+
+def _insert(connection: Connection, name: str, found: Iterable[tuple[Any, ...]]) -> None:
+    """Insert rows, a thousand in one statement: each call gives the interpreter away and waits for it again."""
+    rows = list(found)
+    for start in range(0, len(rows), 1000):
+        part = rows[start : start + 1000]
+        text = statement(name, len(part), len(part[0]))
+        connection.execute(text, [value for row in part for value in row])
+
+
+def _undo(connection: Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _told(run: Callable[[], T]) -> T:
+    """Run it; say what an error of SQLite means."""
+    try:
+        return run()
+    except sqlite3.Error as error:
+        meaning = translated(error)
+        raise meaning from error
