@@ -19,7 +19,8 @@ from .contract import (
     StoreInfo,
 )
 from .memory import MemoryStore
-from .upkeep import Findings, Inspection, Repaired, Upkeep, upkeep_of
+from .replace import Old, Replacement, file_of, replacement_of
+from .upkeep import Findings, Inspection, Progress, Repaired, Upkeep, upkeep_of
 from .url import open_store
 
 __all__ = [
@@ -37,13 +38,18 @@ __all__ = [
     "Kind",
     "Listing",
     "MemoryStore",
+    "Old",
     "Page",
+    "Progress",
     "Query",
     "Repaired",
+    "Replacement",
     "Resident",
     "Store",
     "StoreInfo",
     "Upkeep",
+    "file_of",
     "open_store",
+    "replacement_of",
     "upkeep_of",
 ]

@@ -176,11 +176,7 @@ class Load:
     def _clear(self, view: View) -> int:
         """Take away a page of what was loaded, the mark at last; return how much."""
         gone = 0
-        for start, stop in (
-            (b"", keys.TERM),
-            (keys.after(keys.LOADING), keys.NUMBERS),
-            (keys.after(keys.NUMBERS), _LAST),
-        ):
+        for start, stop in _LOADED:
             for key, _ in self._engine.iterate(start, stop, _CLEARED_AT_ONCE):
                 view.put(key, None)
                 gone += 1

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from itertools import islice
+from os.path import samestat
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -313,12 +314,15 @@ def _connected(path: Path, durability: Durability) -> sqlite3.Connection:
 
 def _opened(path: Path, durability: Durability) -> Connections:
     prepare(path, durability)
+    prepared = path.stat()
     with ExitStack() as stack:
         try:
             connections = [stack.enter_context(closing(connect(path, durability))) for _ in Connections._fields]
             for connection in connections:
                 # From here on it has SQLite's lock on the file, by which others see that it is open.
                 connection.execute("PRAGMA schema_version").fetchone()
+            if not samestat(path.stat(), prepared):
+                raise Unavailable(f"{path} was replaced while it was being opened; open it again")
         except sqlite3.Error as error:
             raise translated(error) from error
         stack.pop_all()
