@@ -2,6 +2,23 @@
 
 from .archive import Header, Totals
 from .backup import Checked, Made, back_up, check
+from .changes import Change
 from .restore import Restored, restore
+from .schedule import Schedule
+from .snapshots import BroughtBack, SnapshotInfo, Snapshots
 
-__all__ = ["Checked", "Header", "Made", "Restored", "Totals", "back_up", "check", "restore"]
+__all__ = [
+    "BroughtBack",
+    "Change",
+    "Checked",
+    "Header",
+    "Made",
+    "Restored",
+    "Schedule",
+    "SnapshotInfo",
+    "Snapshots",
+    "Totals",
+    "back_up",
+    "check",
+    "restore",
+]

@@ -18,6 +18,7 @@ from .requests import Requests
 from .room import Capacity
 from .scan import Scan
 from .session import Draft, Session
+from .snapshots import Outcome
 from .subscriptions import Subscription
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Group",
     "Latency",
     "Metrics",
+    "Outcome",
     "Progress",
     "Requests",
     "Scan",

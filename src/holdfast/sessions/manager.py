@@ -23,7 +23,6 @@ from ..stores import open_store
 from ..stores.contract import Described, IdPage, Journal, Listing, Query, Store, StoreInfo
 from . import rules
 from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, moved, not_found
-from .creation import Creation
 from .events import (
     SessionCreated,
     SessionDeleted,
@@ -39,6 +38,7 @@ from .room import Capacity
 from .rules import Duration
 from .scan import Scan
 from .session import Changes, Home, Session
+from .snapshots import Restoring
 from .subscriptions import WAITING_MAX, Handler, Subscription
 
 M = TypeVar("M")
@@ -56,7 +56,7 @@ _NO_TAGS: Final[frozenset[str]] = frozenset()
 _replaced: Final = msgspec.structs.replace
 
 
-class SessionManager(Creation[M]):
+class SessionManager(Restoring[M]):
     """Sessions in one store. A manager belongs to the event loop it is used on; stores may be shared by many.
 
     Get one by `open`, or around a store of yours by `async with SessionManager(store) as sessions`: inside, what
