@@ -121,7 +121,7 @@ def test_blocks_that_are_missing_doubled_or_swapped_are_found() -> None:
     parts = blocks(WHOLE)
     assert b"".join(parts) == WHOLE
     for at in range(1, len(parts)):
-        for wrong in (parts[:at] + parts[at + 1 :], parts[:at] + [parts[at]] + parts[at:]):
+        for wrong in (parts[:at] + parts[at + 1 :], [*parts[:at], parts[at], *parts[at:]]):
             with pytest.raises(Corrupt):
                 read(b"".join(wrong))
     for one, two in pairwise(range(1, len(parts))):

@@ -62,7 +62,7 @@ async def restore(
         Conflict: A process has the store open. Nothing was changed.
         Unavailable: The disk is full, or does not work. Nothing was changed.
     """
-    replacement = replacement_of(url)
+    replacement = await asyncio.to_thread(replacement_of, url)
     where = str(source) if isinstance(source, Path) else "what comes"
     file = await asyncio.to_thread(opened, source, file_of(url).absolute().parent)
     try:

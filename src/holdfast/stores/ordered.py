@@ -207,7 +207,7 @@ class OrderedStore:
     async def dump(self, *, journal: bool = True) -> AsyncIterator[AsyncIterator[DumpPage]]:
         await self._write_accesses()
         moment = await self._read(lambda engine: engine.moment())
-        turns = Turns("the database's dump", moment.close)
+        turns = await Turns.begin("the database's dump", moment.close)
         self._dumps.add(turns)
         try:
             dump = Dump(moment)

@@ -33,7 +33,7 @@ Connection = sqlite3.Connection
 @asynccontextmanager
 async def dumped(connection: Connection, *, journal: bool) -> AsyncIterator[AsyncIterator[DumpPage]]:
     """Give what the file of `connection` holds now, page by page; see `Dumped.dump`. Closes the connection."""
-    turns = Turns("the database's dump", connection.close)
+    turns = await Turns.begin("the database's dump", connection.close)
     try:
         dump = _Dump(connection)
         await turns.do(partial(_told, dump.begin))
@@ -99,7 +99,7 @@ async def load(connection: Connection, pages: AsyncIterable[DumpPage]) -> None:
 
     Other writers wait 4 s for it, and are refused then.
     """
-    turns = Turns("the database's load", connection.close)
+    turns = await Turns.begin("the database's load", connection.close)
     try:
         await turns.do(partial(_told, partial(_begin, connection)))
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from .lane import Act, Lane
@@ -19,10 +21,16 @@ class _Turn(Act):
 
 
 class Turns:
-    """Runs functions one after the other in a thread; `end` is called there last. What a function raises is raised."""
+    """Runs functions one after the other in a thread; what one raises is raised. Begun by `Turns.begin`."""
 
-    def __init__(self, name: str, end: Callable[[], None]) -> None:
-        self._lane: Lane[_Turn] = Lane(name, _run, end)
+    def __init__(self, lane: Lane[_Turn]) -> None:
+        self._lane = lane
+
+    @classmethod
+    async def begin(cls, name: str, end: Callable[[], None]) -> Turns:
+        """Start the thread, in which `end` is called last. Starting one waits for it, so another thread does that."""
+        loop = asyncio.get_running_loop()
+        return cls(await asyncio.to_thread(partial(Lane, name, _run, end, loop)))
 
     async def do(self, run: Callable[[], T]) -> T:
         """Return what `run` returns.
