@@ -92,7 +92,6 @@ async def _again(url: str, to: str | None, every_s: float, keep: int, *, json: b
     """Make one at once, and then one every so often, until SIGINT or SIGTERM."""
     if to is None or to == "-":
         raise Misused("--every wants a folder for the backups: holdfast backup URL DIR --every 1h")
-    log_to_stderr(LogSettings())
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -104,6 +103,7 @@ async def _again(url: str, to: str | None, every_s: float, keep: int, *, json: b
         told=lambda made: _tell_made(made, json=json),
     )
     await schedule.run()
+    log_to_stderr(LogSettings())
     schedule.start(every_s)
     await ended.wait()
     await schedule.stop()

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _ITEMS: Final = 250
 _BYTES: Final = 2**20
+_CACHE_KIB: Final = 4096  # each page is read once
 _START: Final = -(2**63)
 
 Connection = sqlite3.Connection
@@ -60,6 +61,7 @@ class _Dump:
     def begin(self) -> None:
         """Choose the moment: from the first look on, a transaction sees nothing newer."""
         self._connection.execute("PRAGMA query_only = ON")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._connection.execute("BEGIN")
         (self._term,) = self._connection.execute("SELECT value FROM counters WHERE name = 'term'").fetchone()
 
