@@ -10,12 +10,13 @@ import pytest
 
 from holdfast.model import Misused, VersionConflict
 from holdfast.model.session import Record
-from holdfast.stores import BesideStore, Feed, MemoryStore, Query
+from holdfast.stores import BesideStore, DumpPage, Feed, MemoryStore, Query
 from holdfast.stores.beside import ResidentBesideStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing import ManualClock
 from holdfast.testing.contracts import (
     DescribedContract,
+    DumpContract,
     FeedContract,
     HistoryContract,
     JournalContract,
@@ -95,6 +96,31 @@ async def test_the_feed_is_there_where_the_main_store_has_one(tmp_path: Path) ->
     async with SqliteStore.open(tmp_path / "sessions.db") as main:
         assert isinstance(BesideStore.around(main), Feed)
     assert not isinstance(BesideStore.around(MemoryStore()), Feed)
+
+
+class TestBesideDump(DumpContract):
+    @pytest.fixture
+    async def store(self) -> BesideStore:
+        return BesideStore(MemoryStore())
+
+
+async def test_what_is_in_memory_only_is_never_dumped(tmp_path: Path) -> None:
+    """R-MGR-1: nor is the store loaded that others believe to be empty."""
+    async with SqliteStore.open(tmp_path / "sessions.db") as main:
+        store = BesideStore(main)
+        await store.put(record_of("there"), expect=0)
+        await store.hold(record_of("here"))
+        assert (store.holds("here"), store.holds("there")) == (True, False)
+        async with store.dump() as pages:
+            assert [record.id async for page in pages for record in page.records] == ["there"]
+        await store.delete("there")
+        with pytest.raises(Misused, match="in memory already"):
+            await store.load(nothing())
+
+
+async def nothing() -> AsyncIterator[DumpPage]:
+    for _ in ():
+        yield DumpPage()
 
 
 async def test_an_id_is_there_once_whichever_side_it_is_on(store: BesideStore) -> None:

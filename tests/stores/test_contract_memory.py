@@ -7,6 +7,7 @@ import pytest
 from holdfast.stores import MemoryStore
 from holdfast.testing.contracts import (
     DescribedContract,
+    DumpContract,
     HistoryContract,
     JournalContract,
     ListingContract,
@@ -41,4 +42,8 @@ class TestMemoryResident(ResidentContract):
 
 
 class TestMemoryDescribed(DescribedContract):
+    pass
+
+
+class TestMemoryDump(DumpContract):
     pass

@@ -12,6 +12,7 @@ from holdfast.stores.ordered import OrderedStore
 from holdfast.testing import ManualClock
 from holdfast.testing.contracts import (
     DescribedContract,
+    DumpContract,
     FeedContract,
     HistoryContract,
     JournalContract,
@@ -51,6 +52,10 @@ class TestOrderedListing(ListingContract):
 
 
 class TestOrderedDescribed(DescribedContract):
+    pass
+
+
+class TestOrderedDump(DumpContract):
     pass
 
 

@@ -11,6 +11,7 @@ from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing import ManualClock
 from holdfast.testing.contracts import (
     DescribedContract,
+    DumpContract,
     FeedContract,
     HistoryContract,
     JournalContract,
@@ -47,6 +48,10 @@ class TestSqliteListing(ListingContract):
 
 
 class TestSqliteDescribed(DescribedContract):
+    pass
+
+
+class TestSqliteDump(DumpContract):
     pass
 
 

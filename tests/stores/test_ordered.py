@@ -49,6 +49,11 @@ class Table:
         keys = sorted((key for key in self.rows if start <= key < stop), reverse=reverse)
         return [(key, self.rows[key]) for key in keys[:limit]]
 
+    def moment(self) -> Table:
+        then = Table()
+        then.rows = dict(self.rows)
+        return then
+
     def close(self) -> None:
         if self.broken:
             raise Unavailable("the disk is full")

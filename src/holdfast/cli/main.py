@@ -12,6 +12,7 @@ from ..config import OPTIONS, load
 from ..config.load import data_dir, nearest, store_keys
 from ..model import HoldfastError, Misused
 from ..observability import LogSettings, log_to_stderr
+from . import keeping_words
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,6 +54,8 @@ def _run(words: list[str]) -> int:
         from .store import store
 
         return store(options.does, options.url, store_keys(options.key_file), json=options.json)
+    if options.command in ("backup", "restore", "snapshot"):
+        return keeping_words.run(options)
     if options.command == "token":
         from .token import token
 
@@ -93,6 +96,15 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
         )
     )
     _add_store(commands.add_parser("store", help="look at a store, check it, or repair it", allow_abbrev=False))
+    keeping_words.add_backup(
+        commands.add_parser("backup", help="write all of a store to a file or stdout", allow_abbrev=False)
+    )
+    keeping_words.add_restore(
+        commands.add_parser("restore", help="put a backup in the place of a store", allow_abbrev=False)
+    )
+    keeping_words.add_snapshot(
+        commands.add_parser("snapshot", help="save, compare and restore sessions of a store", allow_abbrev=False)
+    )
     token_parser = commands.add_parser("token", help="make a token: its line for --token-file, and the token itself")
     token_parser.add_argument("name", metavar="NAME", help="whose it is; sessions belong to the name, not to the token")
     demo_parser = commands.add_parser(

@@ -21,6 +21,7 @@ from .retention import Retention
 from .room import Capacity
 from .scan import Scan
 from .session import Draft, Session
+from .snapshots import Outcome
 from .subscriptions import Subscription
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Group",
     "Latency",
     "Metrics",
+    "Outcome",
     "Progress",
     "Requests",
     "Restored",

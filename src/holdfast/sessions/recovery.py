@@ -8,20 +8,20 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from ..model.errors import Conflict, Corrupt, Misused, NotFound, Refused
+from ..model.errors import Conflict, Corrupt, Misused, Refused
 from ..model.session import Record
 from ..stores.contract import Feed, Query
 from . import rules
 from .acts import TRIES_MAX
-from .events import SessionDeleted, SessionUpdated
+from .events import SessionDeleted
 from .feed import Following
-from .session import Changes
+from .snapshots import Outcome, Restoring
 
 M = TypeVar("M")
 
 _PAGE: Final = 100
 _ENDED_MAX: Final = 1_000_000
-_FIELDS: Final = ("timeout", "max_age", "owner", "tags", "metadata")
+_COUNTED: Final[dict[Outcome, str]] = {"changed": "changed", "created": "created", "same": ""}
 _replaced: Final = msgspec.structs.replace
 
 
@@ -73,7 +73,7 @@ class _Restore:
             self._on_progress(self.done)
 
 
-class Recovery(Following[M]):
+class Recovery(Restoring[M], Following[M]):
     """Restores sessions from the past."""
 
     async def restore_to(
@@ -167,45 +167,9 @@ class Recovery(Following[M]):
 
     async def _restore(self, was: Record, restore: _Restore) -> str:
         """Restore one session; return what became of it, as a field of `Restored`, or nothing."""
+        wanted_back = restore.deleted and was.id not in restore.ended
         try:
-            current = await self._store.get(was.id)
-        except Corrupt:
-            return "left"
-        now = self._now()
-        if current is None or rules.is_expired(current, now):
-            return await self._create_again(was, now, restore)
-        if current.created_at != was.created_at or current.state != "active" or was.state != "active":
-            return "left"
-        if not _differing(current, was):
-            return ""
-        if not restore.dry_run:
-            try:
-                await self._write(was.id, lambda record: _changes(record, was), SessionUpdated)
-            except (NotFound, Conflict):
-                return "left"  # somebody else ended it, or writes it all the time
-        return "changed"
-
-    async def _create_again(self, was: Record, now: float, restore: _Restore) -> str:
-        if not restore.deleted or was.id in restore.ended or was.state != "active":
-            return "left"
-        max_age = None if was.max_age is None else was.created_at + was.max_age - now
-        if max_age is not None and max_age <= 0:
-            return "left"
-        record = _replaced(was, version=1, created_at=now, last_accessed=now, max_age=max_age)
-        if not restore.dry_run:
-            try:
-                await self._created(record, durable=True)
-            except Conflict:
-                return "left"  # its id was taken meanwhile
-        return "created"
-
-
-def _differing(current: Record, was: Record) -> Changes:
-    """Return the fields that are not what they were, with their values then."""
-    return {name: getattr(was, name) for name in _FIELDS if getattr(current, name) != getattr(was, name)}
-
-
-def _changes(current: Record, was: Record) -> Changes:
-    if current.created_at != was.created_at:
-        raise Conflict("the id was taken by another session meanwhile")
-    return _differing(current, was)
+            outcome = await self.bring_back(was, deleted=wanted_back, dry_run=restore.dry_run)
+        except (Conflict, Corrupt):
+            return "left"  # others write it all the time, or nobody can
+        return _COUNTED.get(outcome, "left")

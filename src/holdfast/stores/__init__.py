@@ -6,6 +6,9 @@ from .contract import (
     ChangeKind,
     Changes,
     Described,
+    Dumped,
+    DumpedEntry,
+    DumpPage,
     Entry,
     Feed,
     FeedBounds,
@@ -22,7 +25,8 @@ from .contract import (
     StoreInfo,
 )
 from .memory import MemoryStore
-from .upkeep import Findings, Inspection, Repaired, Upkeep, upkeep_of
+from .replace import Old, Replacement, file_of, replacement_of
+from .upkeep import Findings, Inspection, Progress, Repaired, Upkeep, upkeep_of
 from .url import open_store
 
 __all__ = [
@@ -31,6 +35,9 @@ __all__ = [
     "ChangeKind",
     "Changes",
     "Described",
+    "DumpPage",
+    "Dumped",
+    "DumpedEntry",
     "Entry",
     "Feed",
     "FeedBounds",
@@ -42,14 +49,19 @@ __all__ = [
     "Kind",
     "Listing",
     "MemoryStore",
+    "Old",
     "Page",
     "Past",
+    "Progress",
     "Query",
     "Repaired",
+    "Replacement",
     "Resident",
     "Store",
     "StoreInfo",
     "Upkeep",
+    "file_of",
     "open_store",
+    "replacement_of",
     "upkeep_of",
 ]

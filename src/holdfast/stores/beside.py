@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from ..model.errors import HoldfastError, Misused, VersionConflict
@@ -13,6 +14,8 @@ from .contract import (
     Batch,
     Changes,
     Described,
+    Dumped,
+    DumpPage,
     Entry,
     Feed,
     FeedBounds,
@@ -36,7 +39,7 @@ _THERE: Final = "there"  # where the main store begins
 class BesideStore:
     """One store made of two: `main`, and memory for the records that `hold` was given.
 
-    Implements `Store`, and `Listing`, `Described` and `Journal` as far as `main` does.
+    Implements `Store`, and `Listing`, `Described`, `Journal` and `Dumped` as far as `main` does.
     """
 
     def __init__(self, main: Store) -> None:
@@ -71,6 +74,10 @@ class BesideStore:
             raise _taken(record.id)
         self._held.add(record.id)
         await self._here.put(record, expect=0)
+
+    def holds(self, session_id: str) -> bool:
+        """Tell whether the record is one that is kept in memory only."""
+        return session_id in self._held
 
     async def get(self, session_id: str) -> Record | None:
         return await self._of(session_id).get(session_id)
@@ -157,6 +164,14 @@ class BesideStore:
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await self._here.trim(bounds, now) + await self._journal().trim(bounds, now)
 
+    def dump(self, *, journal: bool = True) -> AbstractAsyncContextManager[AsyncIterator[DumpPage]]:
+        return self._dumped().dump(journal=journal)
+
+    async def load(self, pages: AsyncIterable[DumpPage]) -> None:
+        if self._held:
+            raise Misused(f"{len(self._held)} sessions are kept in memory already; a store is loaded while it is empty")
+        await self._dumped().load(pages)
+
     def _refuse_if_held(self, session_id: str) -> None:
         if session_id in self._held or session_id in self._holding:
             raise _taken(session_id)
@@ -170,6 +185,11 @@ class BesideStore:
     def _journal(self) -> Journal:
         if not isinstance(self._main, Journal):
             raise Misused(f"{type(self._main).__name__} keeps no journal; use a store that implements Journal")
+        return self._main
+
+    def _dumped(self) -> Dumped:
+        if not isinstance(self._main, Dumped):
+            raise Misused(f"{type(self._main).__name__} cannot be dumped; use a store that implements Dumped")
         return self._main
 
     def _described(self) -> Described:

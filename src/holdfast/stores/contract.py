@@ -10,7 +10,8 @@ part of this.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from enum import IntEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -378,6 +379,60 @@ class Feed(Protocol):
 
     async def trim_changes(self, bounds: FeedBounds, now: float) -> int:
         """Let go of what exceeds `bounds`, oldest first, in bounded steps; return how many changes went."""
+        ...
+
+
+class DumpedEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An entry of the journal of a session, and its place among all entries of the store.
+
+    `number` is from 1 to 2**62, unique in a dump, and grows in the order of writing.
+    """
+
+    session_id: str
+    number: int
+    entry: Entry
+
+
+class DumpPage(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A part of everything that a store keeps: about 500 records or entries, or 1 MiB, of them.
+
+    `term` is the last term given out, the same in every page. `damaged` are ids of sessions whose record cannot be
+    read, so that it is not in the dump, nor is what belongs to it; `lost_entries` counts entries that cannot be read.
+    """
+
+    term: int = 0
+    records: list[Record] = []
+    entries: list[DumpedEntry] = []
+    damaged: list[str] = []
+    lost_entries: int = 0
+
+
+@runtime_checkable
+class Dumped(Protocol):
+    """An ability of stores: gives everything out, as it was at one moment, and takes it in."""
+
+    def dump(self, *, journal: bool = True) -> AbstractAsyncContextManager[AsyncIterator[DumpPage]]:
+        """Give pages of everything there was at the moment of entering, while others go on writing.
+
+        What was acknowledged before that moment is in them, and no write of which an earlier one is missing. Each
+        record comes once, before its entries; there is one page at least. Without `journal` there are no entries. What
+        is never written (`BesideStore.hold`) is left out.
+
+        Raises:
+            Corrupt: More than single records cannot be read.
+        """
+        ...
+
+    async def load(self, pages: AsyncIterable[DumpPage]) -> None:
+        """Take all of `pages` into this store, which is empty, as a dump gave them; terms go on above the highest.
+
+        Entries of sessions that are not there are left out. Nobody else uses the store meanwhile. After a failure, also
+        one of `pages`, it is empty; after a kill it is empty, or refuses to be opened.
+
+        Raises:
+            Misused: There is a session already. Nothing was changed.
+            Corrupt: Something is there twice. Nothing was changed.
+        """
         ...
 
 

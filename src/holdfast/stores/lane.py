@@ -48,11 +48,17 @@ class Lane(Generic[A]):
     `work` sets the result or the error of each act; what it raises becomes the error of all. `end` is called last.
     """
 
-    def __init__(self, name: str, work: Callable[[Sequence[A]], None], end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[A]], None],
+        end: Callable[[], None],
+        loop: asyncio.AbstractEventLoop | None = None,  # given where this is made in another thread
+    ) -> None:
         self._name = name
         self._work = work
         self._end_work = end
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self._queue: SimpleQueue[Sequence[A] | None] = SimpleQueue()
         self._waiting = 0
         self._waiting_bytes = 0

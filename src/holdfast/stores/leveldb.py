@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +78,12 @@ class LevelDb:
     def iterate(self, start: bytes, stop: bytes, limit: int, *, reverse: bool = False) -> Sequence[tuple[bytes, bytes]]:
         with self._translated(), self._db.iterator(start=start, stop=stop, reverse=reverse) as found:
             return list(islice(found, limit))
+
+    def moment(self) -> LevelDb:
+        with self._translated():
+            then = copy(self)  # a snapshot reads as a database does
+            then._db = self._db.snapshot()
+        return then
 
     def close(self) -> None:
         with self._translated():

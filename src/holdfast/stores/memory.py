@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from ..model.errors import HoldfastError, Misused, Moved, NotFound, VersionConflict
+from ..model.errors import Corrupt, HoldfastError, Misused, Moved, NotFound, VersionConflict
 from ..model.ids import redacted
 from ..model.session import Record
-from .contract import Batch, Entry, IdPage, JournalBounds, OpenStream, Page, Query, StoreInfo
+from .contract import (
+    Batch,
+    DumpedEntry,
+    DumpPage,
+    Entry,
+    IdPage,
+    JournalBounds,
+    OpenStream,
+    Page,
+    Query,
+    StoreInfo,
+)
 from .deadlines import Deadlines, Kept, Run
+from .memory_dump import MemoryDump, Whole
 from .memory_journal import MemoryJournal
 
 _RUN: Final = 256  # records created one after the other lie together, so that a scan can continue anywhere
@@ -30,7 +44,7 @@ _number_of: Final = attrgetter("number")
 class MemoryStore:
     """Keeps records and journals in memory, which nothing outlives.
 
-    Implements `Store`, `Resident`, `Listing`, `Described` and `Journal`.
+    Implements `Store`, `Resident`, `Listing`, `Described`, `Journal` and `Dumped`.
     """
 
     def __init__(self) -> None:
@@ -40,6 +54,7 @@ class MemoryStore:
         self._deadlines = Deadlines()
         self._journal = MemoryJournal()
         self._term = 0
+        self._dumps: list[MemoryDump] = []
 
     def get_now(self, session_id: str) -> Record | None:
         try:
@@ -75,6 +90,8 @@ class MemoryStore:
             )
         if stored.created_at != record.created_at:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
+        if self._dumps:
+            self._before_change(record.id)
         was_expired = kept.is_filed_as_expired
         if was_expired:
             self._deadlines.forget(kept)
@@ -206,6 +223,65 @@ class MemoryStore:
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await self._journal.trim(bounds, now)
 
+    @asynccontextmanager
+    async def dump(self, *, journal: bool = True) -> AsyncIterator[AsyncIterator[DumpPage]]:
+        def whole_from(place: int) -> Iterator[tuple[int, Whole]]:
+            for run in self._runs_from(place):
+                base = run.number * _RUN
+                for at, session_id in enumerate(run.ids):
+                    if session_id is not None and base + at >= place:
+                        yield base + at, self._whole(self._kept[session_id], journal=journal)
+
+        last = self._runs[-1]
+        dump = MemoryDump(self._term, last.number * _RUN + len(last.ids), whole_from, journal=journal)
+        self._dumps.append(dump)
+        self._journal.before_change = self._before_change
+        try:
+            yield dump.pages()
+        finally:
+            self._dumps.remove(dump)
+            if not self._dumps:
+                self._journal.before_change = None
+
+    async def load(self, pages: AsyncIterable[DumpPage]) -> None:
+        new = MemoryStore()
+        entries: list[DumpedEntry] = []
+        self._refuse_if_used()
+        async for page in pages:
+            new._term = max(new._term, page.term)
+            for record in page.records:
+                if record.id in new._kept:
+                    raise Corrupt(f"session {redacted(record.id)} is there twice")
+                new._deadlines.file(new._create(record))
+            entries += page.entries
+            await asyncio.sleep(0)
+        entries.sort(key=attrgetter("number"))
+        for start in range(0, len(entries), _DELETED_A_SLICE):
+            for each in entries[start : start + _DELETED_A_SLICE]:
+                if each.session_id in new._kept:
+                    new._journal.append(each.session_id, [each.entry])
+            await asyncio.sleep(0)
+        self._refuse_if_used()
+        new._term = max(new._term, self._term)
+        vars(self).update(vars(new))
+
+    def _refuse_if_used(self) -> None:
+        if self._dumps:
+            raise Misused("the store is being dumped; load into it when that has ended")
+        if self._kept:
+            raise Misused(f"the store has {len(self._kept)} sessions; load into an empty one")
+
+    def _before_change(self, session_id: str) -> None:
+        kept = self._kept.get(session_id)
+        if kept is not None:
+            place = kept.run.number * _RUN + kept.place
+            for dump in self._dumps:
+                dump.before_change(place, partial(self._whole, kept, journal=dump.journal))
+
+    def _whole(self, kept: Kept, *, journal: bool) -> Whole:
+        record = kept.merged()
+        return Whole(record, self._journal.numbered(record.id) if journal else [])
+
     def _create(self, record: Record) -> Kept:
         run = self._runs[-1]
         if len(run.ids) == _RUN:
@@ -247,6 +323,8 @@ class MemoryStore:
     def _remove(self, kept: Kept) -> Record:
         record, run = kept.merged(), kept.run
         session_id = record.id
+        if self._dumps:
+            self._before_change(session_id)
         self._deadlines.forget(kept)
         self._journal.forget(session_id)
         if self._ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -17,7 +17,7 @@ _BLOCK: Final = 256
 
 
 class _Stream:
-    """The entries of one stream by position, and the numbers of those that are messages (0 for the others)."""
+    """The entries of one stream by position, and their numbers in the order of writing, negative for no messages."""
 
     __slots__ = ("entries", "numbers", "positions")
 
@@ -51,24 +51,22 @@ class _Stream:
 
 
 class _Written:
-    """The session of each message in the order of writing, by numbers that only grow: 8 bytes a message.
+    """The session of each message in the order of writing, by numbers that only grow: 8 bytes an entry.
 
     A dict would do, were it not that whoever asks one for its first item over and over again, and removes it, waits
     each time for all that was removed before.
     """
 
-    __slots__ = ("_blocks", "_left", "last")
+    __slots__ = ("_blocks", "_left")
 
     def __init__(self) -> None:
         self._blocks: OrderedDict[int, list[str | None]] = OrderedDict()
         self._left: dict[int, int] = {}
-        self.last = 0
 
-    def add(self, session_id: str) -> None:
-        """Give the next number to a message of this session."""
-        self.last += 1
-        block = self.last // _BLOCK
-        self._blocks.setdefault(block, [None] * _BLOCK)[self.last % _BLOCK] = session_id
+    def add(self, number: int, session_id: str) -> None:
+        """Note a message of this session; `number` is higher than all before."""
+        block = number // _BLOCK
+        self._blocks.setdefault(block, [None] * _BLOCK)[number % _BLOCK] = session_id
         self._left[block] = self._left.get(block, 0) + 1
 
     def remove(self, number: int) -> None:
@@ -116,7 +114,10 @@ class MemoryJournal:
     """Keeps journals; whoever calls knows whether the session is there and who may write."""
 
     def __init__(self) -> None:
+        self.before_change: Callable[[str], None] | None = None
+        """Is told the id of a session whose journal is about to change, while somebody asks for that."""
         self._journals: dict[str, _Journal] = {}
+        self._numbered = 0
         self._messages = _Written()
         self._streams: OrderedDict[tuple[str, str], float] = OrderedDict()  # and when each was written last
         self._grown: dict[str, None] = {}  # since somebody looked whether they exceed these bounds
@@ -125,20 +126,23 @@ class MemoryJournal:
 
     def append(self, session_id: str, entries: Sequence[Entry]) -> None:
         """Keep `entries`; those that are there already stay as they are."""
+        self._tell(session_id)
         journal = self._journals.setdefault(session_id, _Journal())
         self._grown[session_id] = None
         for entry in entries:
             stream = journal.streams.setdefault(entry.stream, _Stream())
-            number = self._messages.last + 1 if entry.kind is Kind.MESSAGE else 0
-            if not stream.add(entry, number):
+            number = self._numbered + 1
+            is_message = entry.kind is Kind.MESSAGE
+            if not stream.add(entry, number if is_message else -number):
                 continue
+            self._numbered = number
             journal.count_origin(entry.origin, 1)
             self._streams[session_id, entry.stream] = entry.at
             self._streams.move_to_end((session_id, entry.stream))
-            if number:
+            if is_message:
                 self._count(journal, entry, 1)
                 journal.messages[number] = entry
-                self._messages.add(session_id)
+                self._messages.add(number, session_id)
             elif entry.kind is Kind.FINAL:
                 journal.unfinished.pop(entry.stream, None)
             elif stream.entries[-1].kind is not Kind.FINAL:
@@ -152,6 +156,17 @@ class MemoryJournal:
             return []
         start = bisect_right(kept.positions, after)
         return kept.entries[start : start + limit]
+
+    def numbered(self, session_id: str) -> list[tuple[int, Entry]]:
+        """Return all entries of a session, each with its number in the order of writing."""
+        journal = self._journals.get(session_id)
+        if journal is None:
+            return []
+        return [
+            (abs(number), entry)
+            for stream in journal.streams.values()
+            for number, entry in zip(stream.numbers, stream.entries, strict=True)
+        ]
 
     def unfinished(self, session_id: str) -> list[OpenStream]:
         """Return the openings of requests without a final entry, oldest first."""
@@ -257,6 +272,7 @@ class MemoryJournal:
     def _remove_messages(self, numbered: Sequence[tuple[int, str]]) -> int:
         of_streams: dict[tuple[str, str], list[Entry]] = {}
         for number, session_id in numbered:
+            self._tell(session_id)
             journal = self._journals[session_id]
             entry = journal.messages.pop(number)
             self._messages.remove(number)
@@ -272,13 +288,14 @@ class MemoryJournal:
 
     def _cut_stream(self, session_id: str, name: str, entries_max: int) -> int:
         """Remove the first entries of a stream, and the stream when these were all."""
+        self._tell(session_id)
         journal = self._journals[session_id]
         stream = journal.streams[name]
         journal.unfinished.pop(name, None)
         cut = stream.entries[:entries_max]
         for entry, number in zip(cut, stream.numbers, strict=False):
             journal.count_origin(entry.origin, -1)
-            if number:
+            if number > 0:
                 self._count(journal, journal.messages.pop(number), -1)
                 self._messages.remove(number)
         stream.cut(0, len(cut))
@@ -292,6 +309,10 @@ class MemoryJournal:
         del streams[name], self._streams[session_id, name]
         if not streams:  # what held much, and nothing now, would stay as large
             del self._journals[session_id]
+
+    def _tell(self, session_id: str) -> None:
+        if self.before_change is not None:
+            self.before_change(session_id)
 
     def _count(self, journal: _Journal, entry: Entry, sign: int) -> None:
         size_bytes = sign * _size_of(entry)

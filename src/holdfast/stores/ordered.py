@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -24,6 +24,7 @@ from .accesses import Accesses
 from .contract import (
     Batch,
     Changes,
+    DumpPage,
     Entry,
     FeedBounds,
     IdPage,
@@ -35,6 +36,7 @@ from .contract import (
     StoreInfo,
 )
 from .lane import DEADLINE_S, Lane
+from .ordered_dump import Dump, Load, dumped, refuse_half_filled
 from .ordered_engine import Engine, Read, Reader, View, Write, Writer
 from .ordered_feed import OrderedFeed, begin_feed
 from .ordered_folder import SCHEMA, hold
@@ -45,6 +47,7 @@ from .ordered_recent import Recent
 from .ordered_sealing import OrderedSealed, dictionary_in
 from .ordered_trim import OrderedTrim
 from .sealing import SEALING_S, Sealing
+from .turns import Turns
 
 T = TypeVar("T")
 
@@ -59,7 +62,7 @@ _DUE_PAGES_MAX: Final = 10
 
 
 class OrderedStore:
-    """Keeps records in an `Engine`: `Store`, `Listing`, `Described`, `Journal` and `Feed`.
+    """Keeps records in an `Engine`: `Store`, `Listing`, `Described`, `Journal`, `Feed` and `Dumped`.
 
     Writes of all tasks that wait together are one write, and one fsync (group commit), in a thread; reads are in
     another. Nobody else has the database, so the writer looks what is stored and then writes, and what was used last is
@@ -89,6 +92,7 @@ class OrderedStore:
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
         self._to_clear = True
+        self._dumps: set[Turns] = set()
 
     @classmethod
     @asynccontextmanager
@@ -261,6 +265,24 @@ class OrderedStore:
     async def trim_changes(self, bounds: FeedBounds, now: float) -> int:
         return await self._feed.trim(bounds, now)
 
+    @asynccontextmanager
+    async def dump(self, *, journal: bool = True) -> AsyncIterator[AsyncIterator[DumpPage]]:
+        await self._write_accesses()
+        moment = await self._read(lambda engine: engine.moment())
+        turns = await Turns.begin("the database's dump", moment.close)
+        self._dumps.add(turns)
+        try:
+            dump = Dump(moment, self._codec)
+            await turns.do(dump.begin)
+            yield dumped(turns, dump, journal=journal)
+        finally:
+            await turns.close()
+            self._dumps.discard(turns)
+
+    async def load(self, pages: AsyncIterable[DumpPage]) -> None:
+        await Load(self._engine, self._numbers, self._log, self._run, self._codec, self._now()).load(pages)
+        await self._write(Write(lambda view: view.put(keys.LOADING, None), durable=True))
+
     def _delete(
         self, id_bytes: bytes, at: float, *, expect: Record | None, due_at: float | None
     ) -> Callable[[View], bool]:
@@ -347,6 +369,8 @@ class OrderedStore:
             # The sessions are there; they only look as if they had been idle a little longer.
             _log.warning("the last accesses could not be written: %s", error)
         self._recent.close()
+        for dump in list(self._dumps):
+            await dump.close()
         await self._reader.close()
         await self._writer.close()
 
@@ -388,6 +412,7 @@ def _opened(
     try:
         engine = open_engine(path)
         try:
+            refuse_half_filled(engine, path)
             begin_feed(engine, now)
         except BaseException:
             engine.close()

@@ -39,6 +39,13 @@ class Numbers:
         self._next += 1
         return self._next - 1
 
+    def pass_over(self, last: int) -> None:
+        """Never give out `last`, nor any number before it."""
+        if last >= self._next:
+            end = last + 1
+            self._engine.write({keys.NUMBERS: keys.number_value(max(end, self._end))}, sync=True)
+            self._next, self._end = end, max(end, self._end)
+
 
 def found(view: View, id_bytes: bytes) -> tuple[Head, bytes] | None:
     """Return the head of a session and its sealed record.

@@ -42,8 +42,27 @@ class Engine(Protocol):
         """
         ...
 
+    def moment(self) -> Moment:
+        """Return the database as it is now."""
+        ...
+
     def close(self) -> None:
         """Close it; nothing is called any more, whether it raises or not. What was written stays written."""
+        ...
+
+
+class Moment(Protocol):
+    """A database as it was at one moment, while others go on writing; closed before the database is.
+
+    Used by one thread at a time.
+    """
+
+    def iterate(self, start: bytes, stop: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Do what `Engine.iterate` does."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
         ...
 
 

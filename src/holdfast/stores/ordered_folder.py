@@ -39,8 +39,9 @@ def hold(path: Path, kind: str) -> int:
     try:
         _check(os.pread(held, _MARKER_BYTES_MAX, 0), path, kind)
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _check_in_place(held, path)
         _bring_up(held, kind)
-    except BlockingIOError as error:
+    except (BlockingIOError, FileNotFoundError) as error:
         os.close(held)
         raise in_use(path, kind) from error
     except BaseException:
@@ -80,6 +81,12 @@ def _make(path: Path, kind: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _check_in_place(held: int, path: Path) -> None:
+    """Raise FileNotFoundError if another folder took the place of the one that is held: it was being restored."""
+    if not os.path.samestat(os.fstat(held), (path / MARKER).stat()):
+        raise FileNotFoundError(path)
 
 
 def _bring_up(held: int, kind: str) -> None:

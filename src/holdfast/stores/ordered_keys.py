@@ -24,6 +24,7 @@ value, or leads to something that is.
 | `c` number | a change of the feed (`ordered_log.Note`) |
 | `p` number | the part of the feed that begins with that change |
 | `h` | how the feed stands (`ordered_log.Standing`) |
+| `l` | nothing; the store is being filled (`ordered_dump`), or that was broken off |
 
 A head that was written before there was a feed does not say when its session was created, nor when and by which change
 it was written. The highest bit of the state's byte says that a head does.
@@ -58,6 +59,7 @@ NUMBERS: Final = b"n"
 CHANGE: Final = b"c"
 PART: Final = b"p"
 FEED: Final = b"h"
+LOADING: Final = b"l"
 
 U64_MAX: Final = 2**64 - 1
 _STATES: Final[tuple[State, ...]] = ("active", "terminated")

@@ -107,9 +107,20 @@ class Log:
     """Notes changes, each under the next number; runs on the writer's thread only."""
 
     def __init__(self, engine: Engine, take: Callable[[], int]) -> None:
+        self._engine = engine
         self._take = take
         self.part_first = parts_of(engine)[-1].first
         """The number of the first change of the part that is being written."""
+
+    def begin_anew(self, view: View, number: int, now: float) -> None:
+        """Have the feed begin at `now`, behind all changes up to `number`: what was loaded is not in it."""
+        standing = standing_of(view)
+        for part in parts_of(self._engine):
+            view.put(part_row(part)[0], None)
+        view.put(*part_row(Part(number + 1)))
+        horizon = max(standing.horizon, now)
+        view.put(keys.FEED, standing._replace(horizon=horizon, trimmed=number, measured=number).packed())
+        self.part_first = number + 1
 
     def put(self, view: View, id_bytes: bytes, at: float, head: Head, sealed: bytes) -> Head:
         """Note that a session was created; return its head with what was noted."""

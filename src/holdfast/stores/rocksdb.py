@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -100,6 +100,10 @@ class RocksDb:
         rows.status()
         return found
 
+    def moment(self) -> RocksMoment:
+        with self._translated():
+            return RocksMoment(self._db.iter(self._unchecked), self._translated)
+
     def close(self) -> None:
         db, self._db = self._db, None  # it lets its files go with the last reference, also when it cannot write them
         with self._translated():
@@ -127,6 +131,31 @@ class RocksDb:
         if text.startswith("Corruption"):
             return Corrupt(f"the database is damaged: {text}; restore it from a backup")
         return Unavailable(f"the database did not do it: {text}; read before writing")
+
+
+class RocksMoment:
+    """Implements `Moment` by one iterator, which sees what was there when it was made, wherever it seeks.
+
+    The driver's own snapshots do not do: what they iterate is what is there now. For one thread at a time.
+    """
+
+    def __init__(self, rows: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        self._rows = rows
+        self._translated = translated
+
+    def iterate(self, start: bytes, stop: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        rows = self._rows
+        found: list[tuple[bytes, bytes]] = []
+        with self._translated():
+            rows.seek(start)
+            while len(found) < limit and rows.valid() and (key := rows.key()) < stop:
+                found.append((key, rows.value()))
+                rows.next()
+            rows.status()
+        return found
+
+    def close(self) -> None:
+        self._rows = None  # it is let go with the last reference
 
 
 def _options(rocksdict: Any) -> Any:

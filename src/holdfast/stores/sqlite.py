@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from itertools import islice
+from os.path import samestat
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -21,6 +22,7 @@ from .accesses import Accesses
 from .contract import (
     Batch,
     Changes,
+    DumpPage,
     Entry,
     FeedBounds,
     IdPage,
@@ -36,6 +38,7 @@ from .sealing import SEALING_S, Sealing
 from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
 from .sqlite_address import Durability
 from .sqlite_checkpoint import Checkpoints, sync_log
+from .sqlite_dump import dumped, load
 from .sqlite_faults import translated
 from .sqlite_feed import SqliteFeed
 from .sqlite_file import SCHEMA, connect, prepare, statement
@@ -66,7 +69,7 @@ class Connections(NamedTuple):
 
 
 class SqliteStore:
-    """Keeps records in a SQLite file in WAL mode: `Store`, `Listing`, `Described`, `Journal` and `Feed`.
+    """Keeps records in a SQLite file in WAL mode: `Store`, `Listing`, `Described`, `Journal`, `Feed` and `Dumped`.
 
     Writes of all tasks that wait together are one statement and one fsync (group commit), in a thread; reads are in
     another. Opened by `SqliteStore.open`.
@@ -267,6 +270,17 @@ class SqliteStore:
     async def trim_changes(self, bounds: FeedBounds, now: float) -> int:
         return await self._feed.trim(bounds, now)
 
+    @asynccontextmanager
+    async def dump(self, *, journal: bool = True) -> AsyncIterator[AsyncIterator[DumpPage]]:
+        await self._write_accesses()
+        connection = await asyncio.to_thread(_connected, self._path, self._durability)
+        async with dumped(connection, self._codec, journal=journal) as pages:
+            yield pages
+
+    async def load(self, pages: AsyncIterable[DumpPage]) -> None:
+        connection = await asyncio.to_thread(_connected, self._path, self._durability)
+        await load(connection, self._codec, self._now(), pages)
+
     async def _due(self, now: float, limit: int) -> list[Record]:
         """Return the next records that are due, behind any pages of which nothing can be read.
 
@@ -356,14 +370,24 @@ def _refusal(act: Write) -> HoldfastError | None:
     return unavailable
 
 
+def _connected(path: Path, durability: Durability) -> sqlite3.Connection:
+    try:
+        return connect(path, durability)
+    except sqlite3.Error as error:
+        raise translated(error) from error
+
+
 def _opened(path: Path, durability: Durability) -> Connections:
     prepare(path, durability)
+    prepared = path.stat()
     with ExitStack() as stack:
         try:
             connections = [stack.enter_context(closing(connect(path, durability))) for _ in Connections._fields]
             for connection in connections:
                 # From here on it has SQLite's lock on the file, by which others see that it is open.
                 connection.execute("PRAGMA schema_version").fetchone()
+            if not samestat(path.stat(), prepared):
+                raise Unavailable(f"{path} was replaced while it was being opened; open it again")
         except sqlite3.Error as error:
             raise translated(error) from error
         stack.pop_all()

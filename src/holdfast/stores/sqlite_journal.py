@@ -25,13 +25,13 @@ def read_entries(
 ) -> list[Entry]:
     """Return up to `limit` entries of the stream behind the position, in order."""
     rows = connection.execute(statement("read"), (session_id, stream, *after, limit))
-    return [_entry(row, session_id, codec) for row in rows]
+    return [entry_from(row, session_id, codec) for row in rows]
 
 
 def read_unfinished(connection: Connection, session_id: str, codec: Codec = PLAIN) -> list[OpenStream]:
     """Return the streams that no final entry closes, oldest first."""
     rows = connection.execute(statement("unfinished"), (session_id,))
-    return [OpenStream(_entry(entry, session_id, codec), last_seq) for *entry, last_seq in rows]
+    return [OpenStream(entry_from(entry, session_id, codec), last_seq) for *entry, last_seq in rows]
 
 
 def read_origins(connection: Connection, session_id: str, first: int, last: int) -> set[int]:
@@ -91,7 +91,12 @@ def _swept(connection: Connection, wanted: dict[str, int]) -> int:
     return gone
 
 
-def _entry(row: Sequence[Any], session_id: str, codec: Codec) -> Entry:
+def entry_from(row: Sequence[Any], session_id: str, codec: Codec) -> Entry:
+    """Return the entry of a row (stream, term, seq, kind, at, data, request, origin, sealed).
+
+    Raises:
+        Corrupt, KeyMissing, Misused: As `with_content`.
+    """
     stream, term, seq, kind, at, data, request, origin, sealed = row
     entry = Entry(stream, term, seq, Kind(kind), at, data, request, origin)
     return with_content(codec, entry_context(session_id, entry), entry) if sealed else entry

@@ -28,8 +28,8 @@ from .upkeep import NAMED_MAX, Findings, Progress, Repaired
 
 # Where SQLite's locks are, and how many bytes readers share (sqlite.org/src/file/src/os.h). Whoever has the file open
 # in WAL mode has a lock on these.
-_LOCKS_AT: Final = 0x40000002
-_LOCKS: Final = 510
+LOCKS_AT: Final = 0x40000002
+LOCKS: Final = 510
 _BATCH: Final = 1000
 _JOURNAL: Final = "session, stream, term, seq, kind, at, data, request"
 _LATER: Final = ("origin", "sealed")  # columns that a file of an older schema has not
@@ -116,7 +116,7 @@ class Repair:
         """
         with self._path.open("r+b") as file:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCKS, _LOCKS_AT)
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, LOCKS, LOCKS_AT)
             except BlockingIOError as error:
                 raise Conflict(f"a process has {self._path} open; stop the server first, then repair it") from error
             yield file

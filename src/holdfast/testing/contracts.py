@@ -17,6 +17,7 @@ from ..model.errors import Misused, Moved, VersionConflict
 from ..model.session import Record
 from ..stores.contract import Query, Store
 from .ability_contracts import DescribedContract, ResidentContract
+from .dump_contract import DumpContract
 from .feed_contract import FeedContract
 from .history_contract import HistoryContract
 from .journal_contract import JournalContract
@@ -25,6 +26,7 @@ from .records import NOW, record_of
 
 __all__ = [
     "DescribedContract",
+    "DumpContract",
     "FeedContract",
     "HistoryContract",
     "JournalContract",
