@@ -25,7 +25,7 @@ from .ordered_keys import Head
 from .ordered_pages import record_of
 from .turns import Turns
 
-_ITEMS: Final = 250
+_ITEMS: Final = 100
 _BYTES: Final = 2**20
 _READ_AT_ONCE: Final = 50
 _CLEARED_AT_ONCE: Final = 1000
