@@ -50,7 +50,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def back_up(
-    store: Store,
+    store: Store | Dumped,
     to: Path | BinaryIO,
     *,
     clock: Clock,
@@ -86,7 +86,7 @@ async def new_file(target: Path) -> AsyncIterator[NewFile]:
 
 
 async def begun(
-    store: Store, write: Callable[[bytes], object], pages: AsyncIterator[DumpPage], taken_at: float, **fields: str
+    store: object, write: Callable[[bytes], object], pages: AsyncIterator[DumpPage], taken_at: float, **fields: str
 ) -> tuple[ArchiveWriter, Header, DumpPage]:
     """Begin an archive of what `store` gives; return its writer, its header, and the first page, to be added yet."""
     first = await anext(pages)
@@ -99,7 +99,9 @@ async def begun(
     return await asyncio.to_thread(ArchiveWriter, write, header), header, first
 
 
-async def _made(store: Store, write: Callable[[bytes], object], name: str, clock: Clock, progress: Progress) -> Made:
+async def _made(
+    store: Store | Dumped, write: Callable[[bytes], object], name: str, clock: Clock, progress: Progress
+) -> Made:
     if not isinstance(store, Dumped):
         raise Misused(f"{type(store).__name__} cannot be backed up; use a store that implements Dumped")
     async with store.dump() as pages:

@@ -16,7 +16,7 @@ from ..backup.rules import SUFFIX, name_at
 from ..config.values import duration_s, whole
 from ..model import Misused, SystemClock
 from ..observability import LogSettings, log_to_stderr
-from ..stores import file_of, open_store
+from ..stores import file_of, open_to_dump
 from .output import ProgressLine, say, take_any_text
 
 SHOWN_MAX: Final = 20
@@ -82,7 +82,7 @@ async def _once(url: str, target: Path | BinaryIO) -> Made:
     clock = SystemClock()
     line = ProgressLine(clock)
     try:
-        async with open_store(url) as store:
+        async with open_to_dump(url) as store:
             return await back_up(store, target, clock=clock, progress=line.tell)
     finally:
         line.end()

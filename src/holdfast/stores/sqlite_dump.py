@@ -60,6 +60,7 @@ class _Dump:
         self._connection = connection
         self._term = 0
         self._expected = 0
+        self._entries = statement("dump_entries")
 
     def begin(self) -> None:
         """Choose the moment: from the first look on, a transaction sees nothing newer."""
@@ -69,13 +70,16 @@ class _Dump:
         (self._term,) = self._connection.execute("SELECT value FROM counters WHERE name = 'term'").fetchone()
 
         (count,) = self._connection.execute(_COUNT, (_COUNTED_MAX,)).fetchone()
+        columns = {row[1] for row in self._connection.execute("PRAGMA table_info(journal)")}
+        if "origin" not in columns:  # schema 1
+            self._entries = self._entries.replace("journal.origin", "0")
         self._expected = count if count < _COUNTED_MAX else 0
 
     def records(self, after: int) -> tuple[DumpPage, int | None]:
         """Return records behind the number `after`, and where they end, None at the end of all."""
         page = DumpPage(term=self._term, expected=self._expected)
         self._expected = 0
-        rows, end = self._rows("dump_sessions", after)
+        rows, end = self._rows(statement("dump_sessions"), after)
         for _, *row in rows:
             try:
                 page.records.append(record_from(row))
@@ -85,17 +89,17 @@ class _Dump:
 
     def entries(self, after: int) -> tuple[DumpPage, int | None]:
         """Return entries behind the number `after`, and where they end, None at the end of all."""
-        rows, end = self._rows("dump_entries", after)
+        rows, end = self._rows(self._entries, after)
         entries = [
             DumpedEntry(session_id, n, Entry(stream, term, seq, Kind(kind), *rest))
             for n, session_id, stream, term, seq, kind, *rest in rows
         ]
         return DumpPage(term=self._term, entries=entries), end
 
-    def _rows(self, name: str, after: int) -> tuple[list[Any], int | None]:
+    def _rows(self, text: str, after: int) -> tuple[list[Any], int | None]:
         rows: list[Any] = []
         size_bytes = 0
-        for row in self._connection.execute(statement(name), (after, _ITEMS)):
+        for row in self._connection.execute(text, (after, _ITEMS)):
             rows.append(row)
             size_bytes += sum(len(value) for value in row if isinstance(value, bytes))
             if size_bytes > _BYTES:
