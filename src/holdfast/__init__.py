@@ -12,6 +12,7 @@ The map, from the bottom up; a package imports only from those above it in this 
     runtime        the only makers of tasks and endless loops
     stores         where records and journals are kept: contract, memory, sqlite
     sessions       the manager: creates, reads, changes and ends sessions
+    backup         backups of stores, snapshots of sessions
     transport      the MCP edge over HTTP
     gateway        what runs a session's MCP server
     testing        contract suites for stores, a clock that is moved by hand

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -15,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import Codec, KeyRing, open_store
 from holdfast.cli.main import main
+from holdfast.stores import Journal
+from holdfast.stores.contract import append_to
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.records import record_of
+from holdfast.testing.records import entry_of, record_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -217,3 +221,33 @@ def test_every_word_is_documented(command: str, capsys: pytest.CaptureFixture[st
     flags = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
     assert len(flags) >= 3
     assert [flag for flag in sorted(flags) if f"`{flag}" not in document] == []
+
+
+def test_an_encrypted_store_is_backed_up_and_restored_with_its_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """R-STO-6: and neither without them; nothing of a session lies in clear in the archive."""
+    keys = tmp_path / "keys"
+    keys.write_text(f"2026 {'QUFB' * 10}QUE=\n")
+    keys.chmod(0o600)
+    asyncio.run(_fill(f"sqlite:///{tmp_path}/sessions.db", Codec(keys=KeyRing.parse(keys.read_text(), "here"))))
+    code, out, err = run(capsys, "backup", f"sqlite:///{tmp_path}/sessions.db", "b.hfa")
+    assert (code, out, "2026" in err, names_in(tmp_path)) == (1, "", True, ["keys", "sessions.db"]), err
+    words = ("--key-file", str(keys), "--compress")
+    assert run(capsys, "backup", f"sqlite:///{tmp_path}/sessions.db", "b.hfa", *words)[0] == 0
+    assert b"secret" not in (tmp_path / "b.hfa").read_bytes()
+    assert run(capsys, "restore", f"sqlite:///{tmp_path}/again.db", "b.hfa")[0] == 1
+    assert not (tmp_path / "again.db").exists()
+    assert run(capsys, "restore", f"rocksdb:///{tmp_path}/again", "b.hfa", *words[:2])[0] == 0
+    for does in ("take", "diff", "restore"):
+        code, out, err = run(capsys, "snapshot", does, f"sqlite:///{tmp_path}/sessions.db", "snap", *words)
+        assert code == 0, err
+    (taken,) = (tmp_path / "sessions.db.snapshots").iterdir()
+    assert b"secret" not in taken.read_bytes()
+
+
+async def _fill(url: str, codec: Codec) -> None:
+    async with open_store(url, codec=codec) as store:
+        assert isinstance(store, Journal)
+        await store.put(record_of("secret-session", owner="secret-owner", timeout=None), expect=0)
+        await append_to(store, "secret-session", 1, [entry_of("a", 0, data=b"secret data")])

@@ -1,4 +1,4 @@
-"""What docs/sessions.md, docs/stores.md, the first example and the examples in docstrings say is what happens."""
+"""What sessions.md, stores.md and backup.md, the first example and the examples in docstrings say is what happens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import holdfast.sessions
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("docs/sessions.md", "docs/stores.md")
+DOCUMENTS = ("docs/sessions.md", "docs/stores.md", "docs/backup.md")
 SHOWN = [
     (document, program, printed)
     for document in DOCUMENTS

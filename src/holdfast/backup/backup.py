@@ -51,7 +51,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def back_up(
-    store: Store,
+    store: Store | Dumped,
     to: Path | BinaryIO,
     *,
     clock: Clock,
@@ -89,25 +89,38 @@ async def new_file(target: Path) -> AsyncIterator[NewFile]:
         await asyncio.to_thread(file.close)
 
 
-async def header_of(store: Store, taken_at: float) -> Header:
-    """Return what an archive of `store` begins with."""
-    if not isinstance(store, Described):
-        return Header(kind=type(store).__name__, schema=0, made_by=__version__, taken_at=taken_at)
-    info = await store.info()
-    expected = sum((await store.count(float("-inf"))).values())
-    return Header(kind=info.kind, schema=info.schema, made_by=__version__, taken_at=taken_at, expected=expected)
+async def begun(
+    store: object,
+    write: Callable[[bytes], object],
+    pages: AsyncIterator[DumpPage],
+    taken_at: float,
+    codec: Codec,
+    **fields: str,
+) -> tuple[ArchiveWriter, Header, DumpPage]:
+    """Begin an archive of what `store` gives; return its writer, its header, and the first page, to be added yet."""
+    first = await anext(pages)
+    kind, schema = type(store).__name__, 0
+    if isinstance(store, Described):
+        info = await store.info()
+        kind, schema = info.kind, info.schema
+    header = Header(kind=kind, schema=schema, made_by=__version__, taken_at=taken_at, expected=first.expected)
+    header = msgspec.structs.replace(header, **fields)
+    return await asyncio.to_thread(ArchiveWriter, write, header, codec), header, first
 
 
 async def _made(
-    store: Store, write: Callable[[bytes], object], name: str, clock: Clock, codec: Codec, progress: Progress
+    store: Store | Dumped,
+    write: Callable[[bytes], object],
+    name: str,
+    clock: Clock,
+    codec: Codec,
+    progress: Progress,
 ) -> Made:
     if not isinstance(store, Dumped):
         raise Misused(f"{type(store).__name__} cannot be backed up; use a store that implements Dumped")
-    header = await header_of(store, clock.now())
     async with store.dump() as pages:
-        header = msgspec.structs.replace(header, taken_at=clock.now())
-        writer = await asyncio.to_thread(ArchiveWriter, write, header, codec)
-        damaged = await write_pages(writer, pages, header.expected, progress)
+        writer, header, first = await begun(store, write, pages, clock.now(), codec)
+        damaged = await _write_pages(writer, first, pages, progress)
         totals = await asyncio.to_thread(writer.end)
     return Made(
         file=name,
@@ -122,19 +135,20 @@ async def _made(
     )
 
 
-async def write_pages(
-    writer: ArchiveWriter, pages: AsyncIterator[DumpPage], expected: int, progress: Progress
+async def _write_pages(
+    writer: ArchiveWriter, first: DumpPage, rest: AsyncIterator[DumpPage], progress: Progress
 ) -> list[str]:
     """Write pages in threads; return redacted ids of what could not be read."""
     damaged: list[str] = []
-    async for page in pages:
+    page: DumpPage | None = first
+    while page is not None:
         await asyncio.to_thread(writer.add, page)
         damaged += [redacted(each) for each in page.damaged[: NAMED_MAX - len(damaged)]]
-        totals = writer.totals
         if page.entries:
-            progress("saving messages", totals.entries, 0)
+            progress("saving messages", writer.totals.entries, 0)
         else:
-            progress("saving sessions", totals.sessions, expected)
+            progress("saving sessions", writer.totals.sessions, first.expected)
+        page = await anext(rest, None)
     return damaged
 
 

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, Final, TypeAlias, cast
 
 import msgspec
 
-from .._version import __version__
 from ..codec import PLAIN, Codec
 from ..model.clock import Clock, SystemClock
 from ..model.errors import Misused, NotFound, Unavailable
@@ -23,8 +22,8 @@ from ..sessions import Outcome, SessionManager
 from ..sessions.rules import is_expired
 from ..stores import DumpPage, Progress
 from . import rules
-from .archive import TRAILER_BYTES, ArchiveReader, ArchiveWriter, Header, totals_at_end
-from .backup import check, header_of, new_file, no_progress, pages_of, reading
+from .archive import TRAILER_BYTES, ArchiveReader, Header, totals_at_end
+from .backup import begun, check, new_file, no_progress, pages_of, reading
 from .changes import Change, Comparison
 
 SUFFIX: Final = ".hfs"
@@ -184,29 +183,16 @@ class Snapshots:
         self, write: Callable[[bytes], object], name: str, session_id: str | None, progress: Progress
     ) -> Header:
         """Write an archive; return its header, with how many sessions there are."""
-        if session_id is not None:
-            record = await self._sessions.record_of(session_id)
-            header = Header(kind="session", schema=0, made_by=__version__, taken_at=self._clock.now())
-            return await self._write_pages(write, header, name, _one(record), progress)
-        async with self._sessions.moment() as (store, pages):
-            header = await header_of(store, self._clock.now())
-            return await self._write_pages(write, header, name, pages, progress)
-
-    async def _write_pages(
-        self,
-        write: Callable[[bytes], object],
-        header: Header,
-        name: str,
-        pages: AsyncIterator[DumpPage],
-        progress: Progress,
-    ) -> Header:
-        header = msgspec.structs.replace(header, scope=_SCOPE, name=name)
-        writer = await asyncio.to_thread(ArchiveWriter, write, header, self._codec)
-        async for page in pages:
-            alive = [each for each in page.records if not is_expired(each, header.taken_at, rules.LATE_S)]
-            await asyncio.to_thread(writer.add, msgspec.structs.replace(page, records=alive))
-            progress("saving sessions", writer.totals.sessions, header.expected)
-        totals = await asyncio.to_thread(writer.end)
+        async with self._sessions.moment(session_id) as (store, pages):
+            fields = {"scope": _SCOPE, "name": name}
+            writer, header, first = await begun(store, write, pages, self._clock.now(), self._codec, **fields)
+            page: DumpPage | None = first
+            while page is not None:
+                alive = [each for each in page.records if not is_expired(each, header.taken_at, rules.LATE_S)]
+                await asyncio.to_thread(writer.add, msgspec.structs.replace(page, records=alive))
+                progress("saving sessions", writer.totals.sessions, header.expected)
+                page = await anext(pages, None)
+            totals = await asyncio.to_thread(writer.end)
         return msgspec.structs.replace(header, expected=totals.sessions)
 
     async def _pages(self, file: BinaryIO, name: str) -> AsyncIterator[DumpPage]:
@@ -258,10 +244,6 @@ class Snapshots:
 
     def _not_there(self, name: str) -> NotFound:
         return NotFound(f"there is no snapshot {name} in {self._folder}; see `holdfast snapshot list`")
-
-
-async def _one(record: Record) -> AsyncIterator[DumpPage]:
-    yield DumpPage(records=[record])
 
 
 def _make_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from ..codec import Codec
 from ..config.values import duration_s, whole
 from ..model import Misused, SystemClock
 from ..observability import LogSettings, log_to_stderr
-from ..stores import file_of, open_store
+from ..stores import file_of, open_to_dump
 from .output import ProgressLine, say, take_any_text
 
 SHOWN_MAX: Final = 20
@@ -85,7 +85,7 @@ async def _once(url: str, target: Path | BinaryIO, codec: Codec) -> Made:
     clock = SystemClock()
     line = ProgressLine(clock)
     try:
-        async with open_store(url, codec=codec) as store:
+        async with open_to_dump(url, codec=codec) as store:
             return await back_up(store, target, clock=clock, codec=codec, progress=line.tell)
     finally:
         line.end()

@@ -45,15 +45,19 @@ class Restoring(Creation[M]):
         return record
 
     @asynccontextmanager
-    async def moment(self) -> AsyncIterator[tuple[Store, AsyncIterator[DumpPage]]]:
-        """Give the store and pages of all its records, as they are now, while others go on writing.
+    async def moment(self, session_id: str | None = None) -> AsyncIterator[tuple[Store, AsyncIterator[DumpPage]]]:
+        """Give the store and pages of its records, all or one, as they are now, while others go on writing.
 
         Those kept in this process's memory only are not among them.
 
         Raises:
-            Misused: The store cannot be dumped.
+            Misused: The store cannot be dumped; or as `record_of`.
+            NotFound: As `record_of`.
         """
         store = self._store
+        if session_id is not None:
+            yield store, _one(await self.record_of(session_id))
+            return
         if not isinstance(store, Dumped):
             raise Misused(f"{type(store).__name__} has no moments; use a store that implements Dumped")
         async with store.dump(journal=False) as pages:
@@ -100,6 +104,10 @@ class Restoring(Creation[M]):
         except Conflict:
             return "taken"
         return "created"
+
+
+async def _one(record: Record) -> AsyncIterator[DumpPage]:
+    yield DumpPage(records=[record], expected=1)
 
 
 def _as_in(record: Record) -> Callable[[Record], Changes]:

@@ -27,7 +27,7 @@ from .contract import (
 from .memory import MemoryStore
 from .replace import Old, Replacement, file_of, replacement_of
 from .upkeep import Findings, Inspection, Progress, Repaired, Upkeep, upkeep_of
-from .url import open_store
+from .url import open_store, open_to_dump
 
 __all__ = [
     "BesideStore",
@@ -62,6 +62,7 @@ __all__ = [
     "Upkeep",
     "file_of",
     "open_store",
+    "open_to_dump",
     "replacement_of",
     "upkeep_of",
 ]

@@ -394,10 +394,11 @@ class DumpedEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class DumpPage(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """A part of everything that a store keeps: about 500 records or entries, or 1 MiB, of them.
+    """A part of everything that a store keeps: at most 500 records or entries, and not much more than 1 MiB.
 
     `term` is the last term given out, the same in every page. `damaged` are ids of sessions whose record cannot be
     read, so that it is not in the dump, nor is what belongs to it; `lost_entries` counts entries that cannot be read.
+    `expected` says in the first page how many records there are, 0 when that takes too long to find out.
     """
 
     term: int = 0
@@ -405,6 +406,7 @@ class DumpPage(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     entries: list[DumpedEntry] = []
     damaged: list[str] = []
     lost_entries: int = 0
+    expected: int = 0
 
 
 @runtime_checkable

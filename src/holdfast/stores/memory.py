@@ -233,7 +233,8 @@ class MemoryStore:
                         yield base + at, self._whole(self._kept[session_id], journal=journal)
 
         last = self._runs[-1]
-        dump = MemoryDump(self._term, last.number * _RUN + len(last.ids), whole_from, journal=journal)
+        end = last.number * _RUN + len(last.ids)
+        dump = MemoryDump(self._term, end, whole_from, journal=journal, expected=len(self._kept))
         self._dumps.append(dump)
         self._journal.before_change = self._before_change
         try:

@@ -30,9 +30,16 @@ class MemoryDump:
     """One dump, of the sessions whose place is below `end`; `whole_from` gives those from a place on, as they are."""
 
     def __init__(
-        self, term: int, end: int, whole_from: Callable[[int], Iterator[tuple[int, Whole]]], *, journal: bool
+        self,
+        term: int,
+        end: int,
+        whole_from: Callable[[int], Iterator[tuple[int, Whole]]],
+        *,
+        journal: bool,
+        expected: int,
     ) -> None:
         self.journal = journal
+        self._expected = expected
         self._term = term
         self._end = end
         self._next = 0
@@ -46,7 +53,7 @@ class MemoryDump:
 
     async def pages(self) -> AsyncIterator[DumpPage]:
         """Yield everything."""
-        yield DumpPage(term=self._term)
+        yield DumpPage(term=self._term, expected=self._expected)
         while self._next < self._end:
             for page in _pages(self._term, self._slice()):
                 yield page

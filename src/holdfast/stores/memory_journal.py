@@ -126,7 +126,8 @@ class MemoryJournal:
 
     def append(self, session_id: str, entries: Sequence[Entry]) -> None:
         """Keep `entries`; those that are there already stay as they are."""
-        self._tell(session_id)
+        if self.before_change is not None:
+            self.before_change(session_id)
         journal = self._journals.setdefault(session_id, _Journal())
         self._grown[session_id] = None
         for entry in entries:

@@ -26,7 +26,7 @@ from .ordered_log import Log
 from .ordered_pages import record_of
 from .turns import Turns
 
-_ITEMS: Final = 250
+_ITEMS: Final = 100
 _BYTES: Final = 2**20
 _READ_AT_ONCE: Final = 50
 _CLEARED_AT_ONCE: Final = 1000

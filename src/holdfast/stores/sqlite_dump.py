@@ -24,7 +24,7 @@ from .turns import Turns
 
 T = TypeVar("T")
 
-_ITEMS: Final = 250
+_ITEMS: Final = 100
 _BYTES: Final = 2**20
 _CACHE_KIB: Final = 4096  # each page is read once
 _START: Final = -(2**63)
@@ -34,6 +34,8 @@ _FEED_ANEW: Final = """
         trimmed = coalesce((SELECT max(n) FROM changes), trimmed) + 1,
         measured = coalesce((SELECT max(n) FROM changes), trimmed) + 1
 """
+_COUNTED_MAX: Final = 2_000_000  # about 0.1 s
+_COUNT: Final = "SELECT count(*) FROM (SELECT 1 FROM sessions LIMIT ?)"
 
 Connection = sqlite3.Connection
 
@@ -65,6 +67,8 @@ class _Dump:
         self._connection = connection
         self._codec = codec
         self._term = 0
+        self._expected = 0
+        self._entries = statement("dump_entries")
 
     def begin(self) -> None:
         """Choose the moment: from the first look on, a transaction sees nothing newer."""
@@ -73,10 +77,17 @@ class _Dump:
         self._connection.execute("BEGIN")
         (self._term,) = self._connection.execute("SELECT value FROM counters WHERE name = 'term'").fetchone()
 
+        (count,) = self._connection.execute(_COUNT, (_COUNTED_MAX,)).fetchone()
+        columns = {row[1] for row in self._connection.execute("PRAGMA table_info(journal)")}
+        for added in {"origin", "sealed"} - columns:  # it is of an earlier schema
+            self._entries = self._entries.replace(f"journal.{added}", "0")
+        self._expected = count if count < _COUNTED_MAX else 0
+
     def records(self, after: int) -> tuple[DumpPage, int | None]:
         """Return records behind the number `after`, and where they end, None at the end of all."""
-        page = DumpPage(term=self._term)
-        rows, end = self._rows("dump_sessions", after)
+        page = DumpPage(term=self._term, expected=self._expected)
+        self._expected = 0
+        rows, end = self._rows(statement("dump_sessions"), after)
         for _, *row in rows:
             try:
                 page.records.append(record_from(row, self._codec))
@@ -86,7 +97,7 @@ class _Dump:
 
     def entries(self, after: int) -> tuple[DumpPage, int | None]:
         """Return entries behind the number `after`, and where they end, None at the end of all."""
-        rows, end = self._rows("dump_entries", after)
+        rows, end = self._rows(self._entries, after)
         entries: list[DumpedEntry] = []
         lost = 0
         for n, session_id, *row in rows:
@@ -96,10 +107,10 @@ class _Dump:
                 lost += 1
         return DumpPage(term=self._term, entries=entries, lost_entries=lost), end
 
-    def _rows(self, name: str, after: int) -> tuple[list[Any], int | None]:
+    def _rows(self, text: str, after: int) -> tuple[list[Any], int | None]:
         rows: list[Any] = []
         size_bytes = 0
-        for row in self._connection.execute(statement(name), (after, _ITEMS)):
+        for row in self._connection.execute(text, (after, _ITEMS)):
             rows.append(row)
             size_bytes += sum(len(value) for value in row if isinstance(value, bytes))
             if size_bytes > _BYTES:

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ..codec import PLAIN, Codec
 from ..model.clock import Clock
 from ..model.errors import Misused
-from .contract import Store
+from .contract import Dumped, Store
 from .memory import MemoryStore
 
 _KNOWN = "memory:// and sqlite:///relative/path or sqlite:////absolute/path, or leveldb: or rocksdb: instead of sqlite:"
@@ -70,3 +70,24 @@ async def open_store(url: str, *, codec: Codec = PLAIN, clock: Clock | None = No
             yield store
     else:
         raise Misused(f"the store address {url!r} is not understood; use {_KNOWN}")
+
+
+@asynccontextmanager
+async def open_to_dump(url: str, *, codec: Codec = PLAIN) -> AsyncIterator[Dumped]:
+    """Open the store at `url` for dumps alone. A SQLite file is read as it is: not made, nor brought to a new schema.
+
+    Raises:
+        Misused, Unavailable, Corrupt: As `open_store`. Also `Misused` when there is no such SQLite file.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and not parts.fragment and len(parts.path) > 1:
+        from .sqlite_address import place_of
+        from .sqlite_reading import SqliteReading
+
+        async with SqliteReading.open(*place_of(parts.path, parts.query), codec) as reading:
+            yield reading
+        return
+    async with open_store(url, codec=codec) as store:
+        if not isinstance(store, Dumped):
+            raise Misused(f"the store {url!r} cannot be dumped")
+        yield store
