@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from holdfast.stores.ordered_folder import MARKER, _check_in_place, hold
 
 from ..stores.engines import ENGINES
 from .making import backed_up, contents, filled
-from .test_restore import HERE, LATER, url_in
+from .test_restore import HERE, LATER, holder, url_in
 
 RESTORES = 12
 
@@ -71,3 +72,25 @@ def test_a_folder_that_lost_its_place_is_not_held(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         _check_in_place(held, tmp_path / "one")
     os.close(held)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", *ENGINES])
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_store_that_somebody_made_meanwhile_is_left_alone(tmp_path: Path, kind: str, is_open: bool) -> None:
+    """R-STO-8: where nothing was when the restore began."""
+    await filled(url_in(tmp_path, kind, "first"), 3)
+    await backed_up(url_in(tmp_path, kind, "first"), tmp_path / "b.hfa")
+    url = url_in(tmp_path, kind)
+    async with AsyncExitStack() as stack:
+
+        def make(what: str, done: int, total: int) -> None:
+            if what == "restoring" and not made:
+                made.append(holder(url))
+                if not is_open:
+                    made[0].communicate("write\n")
+
+        made: list[subprocess.Popen[str]] = []
+        stack.callback(lambda: made[0].communicate("write\n") if is_open else None)
+        with pytest.raises(Conflict, match="somebody made"):
+            await restore(tmp_path / "b.hfa", url, clock=LATER, progress=make)
+    assert set((await contents(url))[0]) == {"later"}

@@ -140,6 +140,20 @@ async def test_a_store_without_sessions_is_replaced_as_if_none_were_there(tmp_pa
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_an_empty_file_or_folder_is_no_store_yet(tmp_path: Path, kind: str) -> None:
+    """R-STO-8: as a mount, or what somebody made to set its owner."""
+    await backed_up("memory://", tmp_path / "b.hfa")
+    place = tmp_path / "sessions"
+    if kind == "sqlite":
+        place.touch(0o640)
+    else:
+        place.mkdir()
+    assert (await restore(tmp_path / "b.hfa", url_in(tmp_path, kind), clock=LATER)).kept == ""
+    assert (await contents(url_in(tmp_path, kind)))[2] == 1_000_000
+    assert names_in(tmp_path) == ["b.hfa", "sessions"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_was_deleted_or_terminated_since_stays_gone_unless_chosen(tmp_path: Path, kind: str) -> None:
     """R-MGR-10."""
     url = url_in(tmp_path, kind)

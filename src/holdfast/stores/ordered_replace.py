@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -93,9 +94,8 @@ class OrderedReplacement:
         self._close_old()
         try:
             sync(self._new)
-            if not self._is_something():
-                self._new.rename(self._path)  # which may be an empty folder
-                sync(self._path.parent)
+            if self._held < 0:
+                self._put_where_none_was()
                 return ""
             if not self._sessions:
                 _exchange(self._new, self._path)
@@ -113,6 +113,16 @@ class OrderedReplacement:
         except OSError as error:
             raise Unavailable(f"{self._path} could not be replaced: {error.strerror or error}") from error
         return str(kept)
+
+    def _put_where_none_was(self) -> None:
+        try:
+            self._new.rename(self._path)  # which may be an empty folder
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            why = f"somebody made {self._path} meanwhile; look what it is, and restore again"
+            raise Conflict(why) from error
+        sync(self._path.parent)
 
     def close(self) -> None:
         self._close_old()

@@ -37,6 +37,7 @@ class SqliteReplacement:
         self._workshop = Workshop(self._path)
         self._new = self._workshop.folder / "new.db"
         self._old: sqlite3.Connection | None = None
+        self._is_there = False
         self._sessions = 0
 
     @property
@@ -46,7 +47,8 @@ class SqliteReplacement:
     def begin(self) -> Old:
         check_place(self._given)
         self._workshop.open()
-        if not self._path.exists() or not self._path.stat().st_size:
+        self._is_there = self._path.exists()
+        if not self._is_there:
             return Old()
         try:
             self._old = connect(self._path)
@@ -90,27 +92,19 @@ class SqliteReplacement:
 
     def exchange(self) -> str:
         try:
-            self._fold_old()
+            self._let_go()  # which brings its log into its file
             sync(self._new)
-            if not self._path.exists():
-                return self._put_where_none_is()
+            if not self._is_there:
+                return self._put_where_none_was()
             with self._path.open("r+b") as old:
                 self._lock(old)
                 return self._exchanged(old)
-        except sqlite3.Error as error:
-            raise self._open_elsewhere() if code_of(error) in _LOCKED else not_opened(self._path, error) from error
         except OSError as error:
             raise Unavailable(f"{self._path} could not be replaced: {error.strerror or error}") from error
 
     def close(self) -> None:
         self._let_go()
         self._workshop.close()
-
-    def _fold_old(self) -> None:
-        """Bring the log of the old one into its file, and let go of it; its log is gone then."""
-        if self._old is not None:
-            self._old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._let_go()
 
     def _exchanged(self, old: BinaryIO) -> str:
         was = os.fstat(old.fileno())
@@ -126,12 +120,14 @@ class SqliteReplacement:
         sync(self._path.parent)
         return "" if kept is None else str(kept)
 
-    def _put_where_none_is(self) -> str:
+    def _put_where_none_was(self) -> str:
+        if self._path.exists():
+            raise self._made_meanwhile()
         self._put_log_aside(None)
         try:
             os.link(self._new, self._path)
         except FileExistsError as error:
-            raise Conflict(f"somebody made {self._path} meanwhile; restore again") from error
+            raise self._made_meanwhile() from error
         sync(self._path.parent)
         return ""
 
@@ -155,6 +151,9 @@ class SqliteReplacement:
         if self._old is not None:
             self._old.close()
             self._old = None
+
+    def _made_meanwhile(self) -> HoldfastError:
+        return Conflict(f"somebody made {self._path} meanwhile; look what it is, and restore again")
 
     def _open_elsewhere(self) -> HoldfastError:
         return Conflict(f"a process has {self._path} open; stop the server first, then restore")
