@@ -158,11 +158,12 @@ class Acts(Generic[M]):
         if found is None or not self._locks.is_free(session_id):
             return None
         record, used_at = found
-        changes = self._changes(fn, begun, record, used_at)
-        if not isinstance(changes, dict):
-            begun.append(changes)
+        draft = Draft(record, self._home, used_at)
+        returned = fn(draft)
+        if returned is not draft:
+            begun.append(_changes_of(draft, returned))
             return None
-        changed = rules.next_version(record, max(now, used_at), changes)
+        changed = rules.next_version(record, now if now > used_at else used_at, draft.changes())
         resident.put_now(changed, record.version)
         return self._written(changed, now, SessionUpdated)
 

@@ -236,7 +236,9 @@ class Draft(Session[M]):
         Raises:
             Misused: Something that was set is not storable or not valid.
         """
-        changes = self._changes or {}
+        changes = self._changes
+        if changes is None:
+            return {} if self._metadata is _UNREAD else {"metadata": self._home.encode(self._metadata)}
         if "tags" in changes:
             changes["tags"] = rules.checked_tags(changes["tags"])
         if "timeout" in changes:

@@ -18,7 +18,8 @@ from ..model.session import NEVER, Record
 _SLOT_MAX: Final = 1024  # one is looked at in a go, then other tasks get their turn: less than 1 ms
 _SLOTS_SPARE: Final = 1000
 _NOWHERE: Final = -1
-_EXPIRED: Final = -2
+EXPIRED: Final = -2
+"""The slot of what was found expired."""
 
 
 _replaced: Final = msgspec.structs.replace
@@ -47,11 +48,6 @@ class Kept(msgspec.Struct, gc=False):
     run: Run
     place: int
     slot: int = _NOWHERE
-
-    @property
-    def is_filed_as_expired(self) -> bool:
-        """Whether it was found expired."""
-        return self.slot == _EXPIRED
 
     @property
     def deadline(self) -> float:
@@ -112,7 +108,7 @@ class Deadlines:
     def file(self, kept: Kept) -> None:
         """File what is new, or whose deadline may have moved to an earlier moment."""
         number = kept.slot
-        if number == _EXPIRED:
+        if number == EXPIRED:
             self.forget(kept)
         deadline = kept.deadline
         if deadline == NEVER:
@@ -132,7 +128,7 @@ class Deadlines:
     def forget(self, kept: Kept) -> None:
         """Take out what is deleted; nothing happens when it is not filed."""
         number, kept.slot = kept.slot, _NOWHERE
-        if number == _EXPIRED:
+        if number == EXPIRED:
             del self.expired[kept.record.id]
             self.expired_ended -= kept.record.state != "active"
         elif number >= 0:
@@ -186,7 +182,7 @@ class Deadlines:
                 continue
             kept.slot = _NOWHERE
             if kept.deadline <= now:
-                kept.slot = _EXPIRED
+                kept.slot = EXPIRED
                 self.expired[kept.record.id] = None
                 self.expired_ended += kept.record.state != "active"
             else:

@@ -26,7 +26,7 @@ from .contract import (
     Query,
     StoreInfo,
 )
-from .deadlines import Deadlines, Kept, Run
+from .deadlines import EXPIRED, Deadlines, Kept, Run
 from .memory_dump import MemoryDump, Whole
 from .memory_journal import MemoryJournal
 
@@ -92,11 +92,12 @@ class MemoryStore:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
         if self._dumps:
             self._before_change(record.id)
-        was_expired = kept.is_filed_as_expired
+        was_expired = kept.slot == EXPIRED
         if was_expired:
             self._deadlines.forget(kept)
         kept.record = record
-        kept.used_at = max(kept.used_at, record.last_accessed)
+        at = record.last_accessed
+        kept.used_at = at if at > kept.used_at else kept.used_at
         if record.state != "active":
             self._ended[record.id] = None
         if was_expired or record.timeout != stored.timeout or record.max_age != stored.max_age:
@@ -318,7 +319,7 @@ class MemoryStore:
     def _use(self, kept: Kept, at: float) -> None:
         if at > kept.used_at:
             kept.used_at = at
-            if kept.is_filed_as_expired:
+            if kept.slot == EXPIRED:
                 self._deadlines.file(kept)
 
     def _remove(self, kept: Kept) -> Record:
