@@ -161,7 +161,7 @@ class Acts(Generic[M]):
         draft = Draft(record, self._home, used_at)
         returned = fn(draft)
         if returned is not draft:
-            begun.append(_changes_of(draft, returned))
+            begun.append(_later(draft, returned))
             return None
         changed = rules.next_version(record, now if now > used_at else used_at, draft.changes())
         resident.put_now(changed, record.version)
@@ -175,11 +175,7 @@ class Acts(Generic[M]):
             return begun.pop()
         draft = Draft(record, self._home, used_at)
         returned = fn(draft)
-        if returned is draft:
-            return draft.changes()
-        if inspect.isawaitable(returned):
-            return ChangesLater(draft, returned)
-        raise wrong_draft(returned)
+        return draft.changes() if returned is draft else _later(draft, returned)
 
     def _written(self, record: Record, now: float, kind: Kind[M]) -> Session[M]:
         """Count and tell of a record that was written."""
@@ -268,6 +264,13 @@ class ChangesLater(Generic[M]):
         end = getattr(self._returning, "close", None) or getattr(self._returning, "cancel", None)
         if end is not None:
             end()
+
+
+def _later(draft: Draft[M], returned: Draft[M] | Awaitable[Draft[M]]) -> ChangesLater[M]:
+    """Return what an async function will have changed."""
+    if inspect.isawaitable(returned):
+        return ChangesLater(draft, returned)
+    raise wrong_draft(returned)
 
 
 async def _within(within_s: float, changing: Awaitable[Changes], session_id: str) -> Changes:

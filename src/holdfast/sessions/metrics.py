@@ -29,7 +29,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
     `total` and `by_state` are of the store, whoever put it there, without what is expired; the rest is of this manager.
     `updated` counts every write of a session that was there, of whatever kind. A hit is a `get` or `touch` that found
-    its session, or such a write; a miss is one of them that found none. `peek`, `delete` and reading many are neither.
+    its session, or such a write; a miss is one of these that found none. `peek`, `delete` and reading many are neither.
     `hit_rate` is hits of hits and misses, `eviction_rate` evicted of created, each 0 when there was none.
     `events_missed` were not told to subscribers that are there now, because these were too slow.
     """
