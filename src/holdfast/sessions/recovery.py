@@ -19,7 +19,8 @@ from .snapshots import Outcome, Restoring
 
 M = TypeVar("M")
 
-_PAGE: Final = 100
+_PAGE: Final = 200
+_AT_ONCE: Final = 32  # less than 5 ms of the loop
 _ENDED_MAX: Final = 1_000_000
 _COUNTED: Final[dict[Outcome, str]] = {"changed": "changed", "created": "created", "same": ""}
 _replaced: Final = msgspec.structs.replace
@@ -93,9 +94,9 @@ class Recovery(Restoring[M], Following[M]):
         `deleted`, as sessions created now under their ids, which live no longer than their `max_age` had left.
         Sessions that were created after `at` stay unless `later` has them deleted. What was terminated stays so.
 
-        With `dry_run` nothing is changed, and the answer says what would be. `on_progress` is called after every 100
-        sessions. It is not one transaction: others may write meanwhile, and what an error interrupts stays as far as it
-        came; doing it again is safe.
+        With `dry_run` nothing is changed, and the answer says what would be. `on_progress` is called after every 32
+        sessions, or fewer. It is not one transaction: others may write meanwhile, and what an error interrupts stays as
+        far as it came; doing it again is safe.
 
         Raises:
             Misused: `at` is in the future, or before the earliest moment the store knows all of, which the message
@@ -115,9 +116,11 @@ class Recovery(Restoring[M], Following[M]):
             await self._delete_later(restore)
         while True:
             wanted = [record for record in page.records if restore.is_wanted(record.id)]
-            for outcome in await asyncio.gather(*(self._restore(record, restore) for record in wanted)):
-                restore.count(outcome)
-            restore.tell()
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = wanted[start : start + _AT_ONCE]
+                for outcome in await asyncio.gather(*(self._restore(record, restore) for record in some)):
+                    restore.count(outcome)
+                restore.tell()
             if page.cursor is None:
                 return restore.done
             page = await feed.state_at(at, cursor=page.cursor, limit=_PAGE)

@@ -91,8 +91,8 @@ class Put:
                 raise VersionConflict(
                     f"session {redacted(record.id)} is gone; version {record.version - 1} was expected"
                 )
-            head = Head.of(record, self._numbers.take(), -inf)
-            head = self._log.put(view, self._id_bytes, self._at, head, self._sealed)
+            changed = self._log.note(view, ChangeKind.CREATED, self._at, 0, self._id_bytes, self._sealed)
+            head = Head.of(record, self._numbers.take(), -inf, self._at, changed)
             write(view, self._id_bytes, None, head, self._sealed, record)
             return
         old = stored[0]
@@ -104,10 +104,11 @@ class Put:
             )
         if created_at(stored, record.id, self._codec) != record.created_at:
             raise VersionConflict(f"session {redacted(record.id)} is another one, created later under the same id")
-        head = Head.of(record, old.number, old.last_accessed)
+        at = max(self._at, old.written_at)
+        changed = self._log.written(view, at, self._id_bytes, stored, record, self._sealed)
+        head = Head.of(record, old.number, old.last_accessed, at, changed)
         if head.last_accessed != record.last_accessed:
             record = msgspec.structs.replace(record, last_accessed=head.last_accessed)
-        head = self._log.put_again(view, self._id_bytes, self._at, *stored, head, self._sealed)
         write(view, self._id_bytes, old, head, self._sealed, record)
 
 
@@ -175,7 +176,9 @@ def delete(
         head.version != expect.version or created_at(stored, expect.id, codec) != expect.created_at
     ):
         return False
-    log.end(view, id_bytes, at, head, sealed, ChangeKind.DELETED if due_at is None else ChangeKind.EXPIRED)
+    kind = ChangeKind.DELETED if due_at is None else ChangeKind.EXPIRED
+    at = max(at, head.written_at)
+    log.note(view, kind, at, head.changed, id_bytes, sealed, last_accessed=head.last_accessed)
     view.put_session(id_bytes, None)
     if head.deadline != inf:
         view.put(keys.due_key(head.deadline, id_bytes), None)

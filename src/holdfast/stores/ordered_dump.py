@@ -189,7 +189,7 @@ class Load:
         id_bytes = record.id.encode()
         if view.get(keys.SESSION + id_bytes) is not None:
             raise Corrupt(f"session {redacted(record.id)} is there twice")
-        head = Head.of(record, self._numbers.take(), -inf)._replace(written_at=self._now)
+        head = Head.of(record, self._numbers.take(), -inf, self._now, 0)
         write(view, id_bytes, None, head, self._codec.seal(record))
 
     def _end(self, view: View) -> None:

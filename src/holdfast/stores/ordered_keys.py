@@ -67,11 +67,11 @@ _CODES: Final = {state: code for code, state in enumerate(_STATES)}
 
 _HEAD: Final = struct.Struct(">dddQQQB")
 _CRC: Final = struct.Struct(">I")
-_MORE: Final = struct.Struct(">ddQ")
+_LONG: Final = struct.Struct(">dddQQQBddQ")
 _STATE_AT: Final = _CRC.size + _HEAD.size - 1
 _HAS_MORE: Final = 0x80
 _SHORT_BYTES: Final = _CRC.size + _HEAD.size
-_LONG_BYTES: Final = _SHORT_BYTES + _MORE.size
+_LONG_BYTES: Final = _CRC.size + _LONG.size
 _SIZES: Final = struct.Struct(">QQ")
 _U64: Final = struct.Struct(">Q")
 _FLOAT: Final = struct.Struct(">d")
@@ -94,8 +94,8 @@ class Head(NamedTuple):
     """The number of the change that wrote it; 0: there was no feed yet."""
 
     @classmethod
-    def of(cls, record: Record, number: int, last_accessed: float) -> Head:
-        """Return the head of a record to be written, with the last access known."""
+    def of(cls, record: Record, number: int, last_accessed: float, written_at: float, changed: int) -> Head:
+        """Return the head of a record to be written by a change at a moment, with the last access known."""
         timeout = inf if record.timeout is None else record.timeout
         return cls(
             max(record.last_accessed, last_accessed),
@@ -106,12 +106,18 @@ class Head(NamedTuple):
             record.term,
             _CODES[record.state],
             record.created_at,
+            written_at,
+            changed,
         )
 
     @property
     def deadline(self) -> float:
         """The moment from which it is expired unless it is accessed before, or infinity."""
         return min(self.last_accessed + self.timeout, self.expires_at)
+
+    def is_in_state_of(self, record: Record) -> bool:
+        """Tell whether the record has the same state."""
+        return self.state == _CODES[record.state]
 
     @property
     def state_name(self) -> State:
@@ -123,7 +129,7 @@ class Head(NamedTuple):
         if self.created_at is None:
             head = _HEAD.pack(*self[:7])
         else:
-            head = _HEAD.pack(*self[:6], self.state | _HAS_MORE) + _MORE.pack(*self[7:])
+            head = _LONG.pack(*self[:6], self.state | _HAS_MORE, *self[7:])
         return _CRC.pack(zlib.crc32(head, zlib.crc32(id_bytes))) + head
 
 
@@ -136,11 +142,13 @@ def head_of(value: bytes, id_bytes: bytes) -> Head:
     size_bytes = _head_bytes(value)
     head = value[_CRC.size : size_bytes]
     if len(value) >= size_bytes and zlib.crc32(head, zlib.crc32(id_bytes)) == _CRC.unpack_from(value)[0]:
-        *first, state = _HEAD.unpack_from(head)
-        more = _MORE.unpack_from(head, _HEAD.size) if state & _HAS_MORE else ()
-        state &= ~_HAS_MORE
-        if state < len(_STATES):
-            return Head._make((*first, state, *(more or (None, 0.0, 0))))
+        if size_bytes == _LONG_BYTES:
+            last, timeout, end, number, version, term, state, created_at, written_at, changed = _LONG.unpack(head)
+            found = Head(last, timeout, end, number, version, term, state & ~_HAS_MORE, created_at, written_at, changed)
+        else:
+            found = Head(*_HEAD.unpack(head))
+        if found.state < len(_STATES):
+            return found
     shown = redacted(id_bytes.decode(errors="replace"))
     raise Corrupt(f"what is stored of session {shown} is damaged: its checksum does not match; restore it or delete it")
 

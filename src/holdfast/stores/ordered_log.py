@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..model.errors import Corrupt
+from ..model.session import Record
 from . import ordered_keys as keys
 from .contract import ChangeKind
 from .feed_parts import Part
@@ -32,12 +33,20 @@ class Note(NamedTuple):
     sealed: bytes
     before: bytes = b""
 
-    def packed(self, key: bytes) -> bytes:
-        """Return its stored form under `key`."""
-        last = _NONE if self.last_accessed is None else self.last_accessed
-        start = _NOTE.pack(self.kind, self.at, self.previous, last, len(self.id_bytes), len(self.sealed))
-        rest = start + self.id_bytes + self.sealed + self.before
-        return _CRC.pack(zlib.crc32(rest, zlib.crc32(key))) + rest
+
+def with_contents(key: bytes, value: bytes, sealed: bytes, before: bytes) -> bytes:
+    """Return the change stored as `value` with other contents of the same meaning."""
+    note = note_of(key, value)
+    last_accessed = _NONE if note.last_accessed is None else note.last_accessed
+    start = _NOTE.pack(note.kind, note.at, note.previous, last_accessed, len(note.id_bytes), len(sealed))
+    return _checked(key, start, note.id_bytes, sealed, before)
+
+
+def _checked(key: bytes, *parts: bytes) -> bytes:
+    crc = zlib.crc32(key)
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join((_CRC.pack(crc), *parts))
 
 
 def note_of(key: bytes, value: bytes) -> Note:
@@ -122,31 +131,35 @@ class Log:
         view.put(keys.FEED, standing._replace(horizon=horizon, trimmed=number, measured=number).packed())
         self.part_first = number + 1
 
-    def put(self, view: View, id_bytes: bytes, at: float, head: Head, sealed: bytes) -> Head:
-        """Note that a session was created; return its head with what was noted."""
-        return self._noted(view, head, at, Note(ChangeKind.CREATED, at, 0, None, id_bytes, sealed))
-
-    def put_again(
-        self, view: View, id_bytes: bytes, at: float, old: Head, was: bytes, head: Head, sealed: bytes
-    ) -> Head:
-        """Note that a session was written over `was`; return its head with what was noted."""
-        at = max(at, old.written_at)
+    def written(
+        self, view: View, at: float, id_bytes: bytes, stored: tuple[Head, bytes], record: Record, sealed: bytes
+    ) -> int:
+        """Note that a record was written over what was stored; return the number of the change."""
+        old, was = stored
         kind = ChangeKind.UPDATED
-        if head.state != old.state:
+        if not old.is_in_state_of(record):
             kind = ChangeKind.STATE_CHANGED
-        elif head.term != old.term:
+        elif record.term != old.term:
             kind = ChangeKind.OWNER_CHANGED
         # Where the change before this one may be gone earlier, what it wrote is kept here as well.
         before = b"" if old.changed >= self.part_first else was
-        return self._noted(view, head, at, Note(kind, at, old.changed, None, id_bytes, sealed, before))
+        return self.note(view, kind, at, old.changed, id_bytes, sealed, before)
 
-    def end(self, view: View, id_bytes: bytes, at: float, old: Head, was: bytes, kind: ChangeKind) -> None:
-        """Note that a session is gone."""
-        note = Note(kind, max(at, old.written_at), old.changed, old.last_accessed, id_bytes, was)
-        self._noted(view, old, at, note)
-
-    def _noted(self, view: View, head: Head, at: float, note: Note) -> Head:
+    def note(
+        self,
+        view: View,
+        kind: ChangeKind,
+        at: float,
+        previous: int,
+        id_bytes: bytes,
+        sealed: bytes,
+        before: bytes = b"",
+        *,
+        last_accessed: float = _NONE,
+    ) -> int:
+        """Note a change (`Note`); return its number."""
         number = self._take()
         key = change_key(number)
-        view.put(key, note.packed(key))
-        return head._replace(written_at=at, changed=number)
+        start = _NOTE.pack(kind, at, previous, last_accessed, len(id_bytes), len(sealed))
+        view.put(key, _checked(key, start, id_bytes, sealed, before))
+        return number

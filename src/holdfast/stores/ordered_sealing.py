@@ -16,7 +16,7 @@ from ..model.errors import Corrupt
 from . import ordered_keys as keys
 from .ordered_engine import Engine, View
 from .ordered_entries import closed_entry, entry_number, entry_of, entry_value, sealed_in
-from .ordered_log import note_of
+from .ordered_log import note_of, with_contents
 from .sealing import SAMPLES_MAX, SAMPLES_MIN, Step, dictionary_context, resealed
 
 _SESSIONS: Final = 200
@@ -133,5 +133,5 @@ def _anew(kind: bytes, key: bytes, value: bytes, codec: Codec) -> bytes:
         note = note_of(key, value)
         session_id = note.id_bytes.decode()
         before = codec.reseal(note.before, session_id) if note.before else b""
-        return note._replace(sealed=codec.reseal(note.sealed, session_id), before=before).packed(key)
+        return with_contents(key, value, codec.reseal(note.sealed, session_id), before)
     return entry_value(key, entry_of(key, value, codec), entry_number(value), codec)
