@@ -35,6 +35,20 @@ def driver() -> Callable[[Path], LevelDb]:
     return lambda path: LevelDb(plyvel, path)
 
 
+def salvage(path: Path) -> None:
+    """Make whole what can be read of a folder that cannot be opened or gone through. What was deleted may be back.
+
+    Raises:
+        Corrupt: Nothing can.
+    """
+    import plyvel
+
+    try:
+        plyvel.repair_db(str(path), paranoid_checks=False, compression=None)
+    except Exception as error:
+        raise Corrupt(f"nothing of {path} can be read: {error}; restore it from a backup") from error
+
+
 class LevelDb:
     """Implements `Engine`.
 
@@ -110,5 +124,7 @@ class LevelDb:
         if path is not None and "lock" in text.lower():
             return in_use(path, KIND)
         if isinstance(error, self._plyvel.CorruptionError):
-            return Corrupt(f"the database is damaged: {text}; restore it from a backup")
+            return Corrupt(
+                f"the database is damaged: {text}; run `holdfast store repair` on it, or restore it from a backup"
+            )
         return Unavailable(f"the database did not do it: {text}; read before writing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from .ordered_folder import hold
 from .ordered_pages import count_states
 from .replace import Old, Workshop, sync
 
-_DRIVERS: Final[dict[str, Callable[[], Callable[[Path], Engine]]]] = {
+DRIVERS: Final[dict[str, Callable[[], Callable[[Path], Engine]]]] = {
     leveldb.KIND: leveldb.driver,
     rocksdb.KIND: rocksdb.driver,
 }
@@ -46,8 +47,21 @@ class OrderedReplacement:
     def new_url(self) -> str:
         return f"{self._kind}:///{quote(str(self._new))}"
 
+    @property
+    def old(self) -> Engine | None:
+        """The engine of what is there, once `begin` was called; None if nothing is, or it cannot be opened."""
+        return self._old
+
+    def copy_of_old(self, salvage: Callable[[Path], None]) -> Path:
+        """Return a copy of what is there in which `salvage` has made whole what it can. It is open no more then."""
+        self._close_old()
+        copy = self._workshop.folder / "copy"
+        shutil.copytree(self._path, copy)
+        salvage(copy)
+        return copy
+
     def begin(self) -> Old:
-        open_engine = _DRIVERS[self._kind]()
+        open_engine = DRIVERS[self._kind]()
         if not self._path.parent.is_dir():
             raise Misused(f"{self._path} cannot be made: its folder is not there; make it, or choose another one")
         if self._path.exists() and not self._path.is_dir():

@@ -69,7 +69,7 @@ class OrderedSealed:
         done = 0
         kept: list[str] = []
         for key, value in rows:
-            stale = [part for part in _sealed(kind, key, value) if not part.startswith(self._codec.start)]
+            stale = [part for part in sealed_parts(kind, key, value) if not part.startswith(self._codec.start)]
             if not stale:
                 continue
             anew = resealed(partial(_anew, kind, key, value, self._codec))
@@ -103,7 +103,7 @@ def _id_in(key: bytes) -> str:
     return key[1:].decode(errors="replace")
 
 
-def _sealed(kind: bytes, key: bytes, value: bytes) -> list[bytes]:
+def sealed_parts(kind: bytes, key: bytes, value: bytes) -> list[bytes]:
     """Return what a codec sealed in a value, once or twice; an empty part of one that lies in clear or is damaged."""
     if kind == keys.SESSION:
         return [keys.sealed_of(value)]

@@ -32,6 +32,20 @@ def driver() -> Callable[[Path], RocksDb]:
     return lambda path: RocksDb(rocksdict, path)
 
 
+def salvage(path: Path) -> None:
+    """Make whole what can be read of a folder that cannot be opened or gone through. What was deleted may be back.
+
+    Raises:
+        Corrupt: Nothing can.
+    """
+    import rocksdict
+
+    try:
+        rocksdict.Rdict.repair(str(path), _options(rocksdict))
+    except Exception as error:
+        raise Corrupt(f"nothing of {path} can be read: {error}; restore it from a backup") from error
+
+
 class RocksDb:
     """Implements `Engine`.
 
@@ -129,7 +143,9 @@ class RocksDb:
         if path is not None and "lock" in text.lower():
             return in_use(path, KIND)
         if text.startswith("Corruption"):
-            return Corrupt(f"the database is damaged: {text}; restore it from a backup")
+            return Corrupt(
+                f"the database is damaged: {text}; run `holdfast store repair` on it, or restore it from a backup"
+            )
         return Unavailable(f"the database did not do it: {text}; read before writing")
 
 

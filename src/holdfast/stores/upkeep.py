@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Protocol, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -109,12 +110,18 @@ def upkeep_of(url: str, *, codec: Codec = PLAIN) -> Upkeep:
         Misused: The address is not understood, or such stores need no upkeep.
     """
     parts = urlsplit(url)
-    if parts.scheme != "sqlite" or parts.netloc or parts.fragment or len(parts.path) < 2:
-        raise Misused(
-            f"{url!r} names no store that can be looked after; use sqlite:///relative/path or sqlite:////absolute/path"
-        )
-    # Imported late: whoever keeps sessions in memory needs no sqlite3.
-    from .sqlite_address import place_of
-    from .sqlite_upkeep import SqliteUpkeep
+    is_place = not parts.netloc and not parts.fragment and len(parts.path) > 1
+    # Imported late: whoever keeps sessions in memory needs no sqlite3, and each of the others is an extra.
+    if parts.scheme == "sqlite" and is_place:
+        from .sqlite_address import place_of
+        from .sqlite_upkeep import SqliteUpkeep
 
-    return SqliteUpkeep(*place_of(parts.path, parts.query), codec)
+        return SqliteUpkeep(*place_of(parts.path, parts.query), codec)
+    if parts.scheme in ("leveldb", "rocksdb") and is_place and not parts.query:
+        from .ordered_upkeep import OrderedUpkeep
+
+        return OrderedUpkeep(parts.scheme, Path(unquote(parts.path[1:])), codec)
+    raise Misused(
+        f"{url!r} names no store that can be looked after; use sqlite:///relative/path or sqlite:////absolute/path, or "
+        "leveldb:// or rocksdb:// likewise"
+    )
