@@ -84,7 +84,9 @@ async def test_deleted_sessions_come_back_when_they_are_chosen(sessions: Session
 async def test_what_came_later_goes_when_that_is_chosen(sessions: Sessions, clock: ManualClock) -> None:
     """R-MGR-10."""
     moment = await damage(sessions, clock)
+    before = (await sessions.metrics()).deleted
     assert (await sessions.restore_to(moment, later=True)).deleted == 1
+    assert (await sessions.metrics()).deleted == before + 1
     with pytest.raises(NotFound):
         await sessions.peek("new")
 

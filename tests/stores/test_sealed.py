@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import sqlite3
 import subprocess
 import sys
@@ -13,8 +14,11 @@ import msgspec
 import pytest
 
 from holdfast import Codec, Corrupt, Draft, KeyMissing, KeyRing, Misused, SessionManager, open_store
+from holdfast.backup import back_up, restore
 from holdfast.codec import encode
+from holdfast.model import SystemClock
 from holdfast.stores.contract import Feed, JournalBounds, Query, append_to
+from holdfast.testing import ManualClock
 from holdfast.testing.records import NOW, entry_of, record_of
 from tests import kit
 
@@ -283,3 +287,42 @@ async def test_in_memory_nothing_is_sealed() -> None:
     async with open_store("memory://", codec=Codec(keys=OLD)) as store:
         await store.put(record_of("s"), expect=0)
         assert await store.get("s") == record_of("s")
+
+
+async def test_whoever_follows_stops_before_a_change_whose_key_is_missing(url: str) -> None:
+    """R-MGR-7: what comes before it is told, and nothing is passed over; nor by whoever looks at the past."""
+    clock = ManualClock(NOW)
+    async with open_store(url, codec=Codec(keys=ONLY_NEW), clock=clock) as store:
+        await store.put(record_of("before", timeout=None), expect=0)
+    async with open_store(url, codec=Codec(keys=OLD), clock=clock) as store:
+        await store.put(record_of("locked", timeout=None), expect=0)
+    async with open_store(url, codec=Codec(keys=ONLY_NEW), clock=clock) as store:
+        assert isinstance(store, Feed)
+        await store.put(record_of("behind", timeout=None), expect=0)
+        page = await store.changes()
+        assert ([change.record.id for change in page.changes], page.is_end) == (["before"], False)
+        for _ in range(2):
+            with pytest.raises(KeyMissing, match="2026"):
+                await store.changes(after=page.cursor)
+        with pytest.raises(KeyMissing, match="2026"):
+            await store.state_at(NOW)
+        cursor = page.cursor
+    async with open_store(url, codec=Codec(keys=BOTH), clock=clock) as store:
+        assert isinstance(store, Feed)
+        assert [change.record.id for change in (await store.changes(after=cursor)).changes] == ["locked", "behind"]
+
+
+async def test_what_an_earlier_version_wrote_is_replaced_by_a_restore_once_it_is_sealed(tmp_path: Path) -> None:
+    """R-STO-8: whoever puts a backup in its place has no key, and must know which sessions are still there."""
+    with gzip.open(HERE / "schema_1.db.gz") as packed:
+        await asyncio.to_thread((tmp_path / "store").write_bytes, packed.read())
+    url = f"sqlite:///{tmp_path}/store"
+    async with opened(url, Codec(keys=OLD)) as store:
+        await store.seal_anew()
+        kept = {record.id: record.created_at for record in (await store.scan(Query())).records}
+        await back_up(store, tmp_path / "b.hfa", clock=SystemClock(), codec=Codec(keys=OLD))
+    assert kept
+    assert {str(name): at for name, at in rows(tmp_path / "store", "SELECT id, created_at FROM sessions")} == kept
+    clock = ManualClock(max(kept.values()))
+    done = await restore(tmp_path / "b.hfa", url, clock=clock, replace=True, codec=Codec(keys=OLD))
+    assert (done.sessions, done.deleted) == (len(kept), 0)

@@ -187,3 +187,29 @@ async def test_a_trim_goes_in_steps(path: Path) -> None:
         clock.advance(FeedBounds().age_s_max)
         assert await store.trim_changes(FeedBounds(), clock.now()) == 2500
         assert await changes_of(store) == []
+
+
+async def test_a_change_of_a_newer_version_is_not_passed_over(path: Path) -> None:
+    """R-MGR-7: a follower that is upgraded later finds it behind its cursor."""
+    async with SqliteStore.open(path) as store:
+        for name in ("a", "b", "c"):
+            await store.put(record_of(name), expect=0)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"UPDATE changes SET body = x'4846ff{'00' * 40}' WHERE id = 'b'")
+        page = await store.changes()
+        assert ([change.record.id for change in page.changes], page.is_end) == (["a"], False)
+        with pytest.raises(Misused, match="upgrade"):
+            await store.changes(after=page.cursor)
+
+
+@pytest.mark.parametrize(
+    "damage", ["kind = 77", "at = 'then'", "last_accessed = 'then'", "id = x'ff'", "body = 'text'"]
+)
+async def test_a_change_whose_row_is_damaged_is_left_out(path: Path, damage: str) -> None:
+    """R-STO-2: SQLite does not check what is in a column."""
+    async with SqliteStore.open(path) as store:
+        for name in ("a", "b", "c"):
+            await store.put(record_of(name), expect=0)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"UPDATE changes SET {damage} WHERE id = 'b'")
+        assert [change.record.id for change in await changes_of(store)] == ["a", "c"]

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import Conflict, Corrupt, HoldfastError, Misused
+from holdfast import Codec, Conflict, Corrupt, HoldfastError, Misused
+from holdfast.codec import encode
 from holdfast.stores import upkeep_of
 from holdfast.stores.contract import append_to
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.sqlite_file import SCHEMA, connect
+from holdfast.stores.sqlite_repair import LOCKS_AT
+from holdfast.stores.sqlite_upkeep import SqliteUpkeep
 from holdfast.testing.records import NOW, entry_of, record_of
 
 PROGRAM = Path(__file__).parent / "repairing_program.py"
@@ -262,3 +265,34 @@ def test_a_store_of_which_nothing_is_left_is_kept_as_it_is(path: Path) -> None:
     with pytest.raises(Corrupt, match="no session that can be read; restore it from a backup"):
         upkeep_of(url_of(path)).repair(quiet)
     assert contents_of(path.parent) == before
+
+
+def held_by_others(path: Path) -> bool:
+    """Tell whether another process finds that somebody has the file at `path` for itself."""
+    text = f"import fcntl; fcntl.lockf(open({str(path)!r}, 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, {LOCKS_AT})"
+    tried = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    return "BlockingIOError" in tried.stderr
+
+
+async def test_nobody_can_open_a_compressed_file_while_it_is_repaired(tmp_path: Path) -> None:
+    """R-STO-3: what it was compressed with is read from the copy; of the file nothing is opened, nor changed."""
+    path, codec = tmp_path / "sessions.db", Codec(compress=True)
+    fields = {"timeout": None, "owner": "ada", "metadata": encode({"name": "Ada Lovelace was here", "n": 7})}
+    async with SqliteStore.open(path, codec=codec) as store:
+        await asyncio.gather(
+            *(store.put(record_of(f"s{at:031}", **fields), expect=0, durable=False) for at in range(1100))
+        )
+        await store.seal_anew()
+        more = record_of(f"s{1:031}", version=2, **fields)
+        await store.put(more, expect=1)
+    damage_body_of(path, f"s{0:031}")
+    before = await asyncio.to_thread(path.read_bytes)
+    held: dict[str, bool] = {}
+    done = await asyncio.to_thread(
+        SqliteUpkeep(path, "full", codec).repair, lambda what, *_: held.update({what: held_by_others(path)})
+    )
+    assert held == dict.fromkeys([*STEPS, "opening records"], True)
+    assert (done.sessions, done.lost_sessions) == (1099, 1)
+    assert await asyncio.to_thread(Path(done.kept).read_bytes) == before
+    async with SqliteStore.open(path, codec=codec) as store:
+        assert await store.get(more.id) == more

@@ -158,15 +158,10 @@ class Recovery(Restoring[M], Following[M]):
         for _ in range(TRIES_MAX):
             if record is None or record.created_at <= restore.at or rules.is_expired(record, self._now()):
                 return ""
-            if restore.dry_run or await self._store.delete(record.id, expect=record):
-                break
+            if restore.dry_run or await self._whole(self._delete(record, SessionDeleted)):
+                return "deleted"
             record = await self._store.get(record.id)
-        else:
-            return "left"
-        if not restore.dry_run:
-            self._meter.deleted += 1
-            self._removed(record, SessionDeleted)
-        return "deleted"
+        return "left"
 
     async def _restore(self, was: Record, restore: _Restore) -> str:
         """Restore one session; return what became of it, as a field of `Restored`, or nothing."""

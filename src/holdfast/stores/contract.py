@@ -353,11 +353,13 @@ class Feed(Protocol):
     async def changes(self, *, after: str | None = None, limit: int = 500) -> Changes:
         """Return up to `limit` changes behind the cursor, in the order in which they were made; None: behind nothing.
 
-        Following cursors shows every change once. A change that is damaged is left out, and logged.
+        Following cursors shows every change once. A change that is damaged is left out, and logged; one that is whole
+        and cannot be read here is never passed over.
 
         Raises:
             CursorExpired: What comes behind it is not all kept, or a power failure has taken what it is behind.
-            Misused: The cursor is not one of this store's feed.
+            KeyMissing: The next change is sealed under a key that is not in the key ring.
+            Misused: The cursor is not one of this store's feed, or a newer version wrote the next change.
         """
         ...
 

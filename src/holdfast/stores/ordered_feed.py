@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from ..codec import Codec
-from ..model.errors import Corrupt, Misused
+from ..model.errors import Corrupt, KeyMissing, Misused
 from ..model.ids import redacted
 from ..model.session import Record
 from . import ordered_keys as keys
@@ -104,8 +104,13 @@ class OrderedFeed:
             if note is None:
                 cursor = FeedCursor(standing.name, number, 0)
                 continue
+            try:
+                record = self._readable(note.id_bytes, note.sealed, note.last_accessed)
+            except (KeyMissing, Misused):
+                if not changes:
+                    raise
+                return Changes(changes, str(cursor), False)  # whoever goes on from there is told why
             cursor = FeedCursor(standing.name, number, mark_of(note.id_bytes.decode(), note.at, note.kind))
-            record = self._readable(note.id_bytes, note.sealed, note.last_accessed)
             if record is not None:
                 changes.append(Change(ChangeKind(note.kind), note.at, record, str(cursor)))
         return Changes(changes, str(cursor), is_end)
@@ -206,7 +211,7 @@ class OrderedFeed:
     def _readable(self, id_bytes: bytes, sealed: bytes, last_accessed: float | None) -> Record | None:
         try:
             record = self._codec.open(sealed, id_bytes.decode())
-        except (Corrupt, Misused) as error:
+        except Corrupt as error:
             self._tell(id_bytes, error)
             return None
         if last_accessed is None or last_accessed == record.last_accessed:

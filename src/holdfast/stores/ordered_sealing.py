@@ -122,9 +122,11 @@ def sealed_parts(kind: bytes, key: bytes, value: bytes) -> list[bytes]:
 def _anew(kind: bytes, key: bytes, value: bytes, codec: Codec) -> bytes:
     """Return the value with what is sealed in it sealed anew."""
     if kind == keys.SESSION:
-        sealed = keys.sealed_of(value)
-        keys.head_of(value, key[1:])  # a damaged one stays as it is
-        return value[: len(value) - len(sealed)] + codec.reseal(sealed, _id_in(key))
+        sealed, head = keys.sealed_of(value), keys.head_of(value, key[1:])  # a damaged one stays as it is
+        if head.created_at is None:
+            # Who has not the key must know it too: whoever replaces the store (ordered_replace.py).
+            head = head._replace(created_at=codec.open(sealed, _id_in(key)).created_at)
+        return head.packed(key[1:]) + codec.reseal(sealed, _id_in(key))
     if kind == keys.DICTIONARY:
         number = int.from_bytes(key[1:], "big")
         context = dictionary_context(number)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ..codec import Codec
-from ..model.errors import Corrupt, Misused
+from ..model.errors import Corrupt, KeyMissing, Misused
 from ..model.ids import redacted
 from ..model.session import Record
 from .contract import Change, ChangeKind, Changes, FeedBounds, Past
@@ -27,6 +27,7 @@ _STEP: Final = 1000
 _STEP_BYTES: Final = 8 * 2**20
 _MEASURED: Final = 10_000
 _TOLD_MAX: Final = 1000
+_KINDS: Final = frozenset(map(int, ChangeKind))
 
 _log = logging.getLogger(__name__)
 _replaced: Final = msgspec.structs.replace
@@ -105,12 +106,29 @@ class SqliteFeed:
         elif cursor.n < standing.trimmed or (cursor.n > standing.trimmed and cursor.mark != standing.mark):
             raise expired(lost=cursor.n > standing.trimmed)
         changes: list[Change] = []
-        for n, session_id, at, kind, last_accessed, body in rows:
+        for row in rows:
+            try:
+                change = self._change(standing.store, row)
+            except (KeyMissing, Misused):
+                if not changes:
+                    raise
+                return Changes(changes, str(cursor), False)  # whoever goes on from there is told why
+            n, session_id, at, kind, *_ = row
             cursor = FeedCursor(standing.store, n, mark_of(session_id, at, kind))
-            record = self._readable(session_id, body, last_accessed)
-            if record is not None:
-                changes.append(Change(ChangeKind(kind), at, record, str(cursor)))
+            if change is not None:
+                changes.append(change)
         return Changes(changes, str(cursor), len(rows) < limit and size_bytes < _PAGE_BYTES)
+
+    def _change(self, store: str, row: tuple[Any, ...]) -> Change | None:
+        """Return the change in a row, None where it is damaged."""
+        n, session_id, at, kind, last_accessed, body = row
+        if kind not in _KINDS or not isinstance(at, float) or not isinstance(last_accessed, float | None):
+            self._tell(session_id, "its row is damaged")
+            return None
+        record = self._readable(session_id, body, last_accessed)
+        if record is None:
+            return None
+        return Change(ChangeKind(kind), at, record, str(FeedCursor(store, n, mark_of(session_id, at, kind))))
 
     def _past(self, connection: Connection, at: float, place: tuple[str, int], limit: int) -> Past:
         phase, after = place
@@ -129,16 +147,23 @@ class SqliteFeed:
         return Past(records, "c0" if phase == "s" else None)
 
     def _readable(self, session_id: str, body: bytes, last_accessed: float | None) -> Record | None:
+        if not isinstance(session_id, str) or not isinstance(body, bytes):
+            self._tell(session_id, "its row is damaged")
+            return None
         try:
             record = self._codec.open(body, session_id)
-        except (Corrupt, Misused) as error:
-            if session_id not in self._told and len(self._told) < _TOLD_MAX:
-                self._told.add(session_id)
-                _log.error("a change of session %s is left out of the feed: %s", redacted(str(session_id)), error)
+        except Corrupt as error:
+            self._tell(session_id, error)
             return None
         if last_accessed is None or last_accessed == record.last_accessed:
             return record
         return _replaced(record, last_accessed=last_accessed)
+
+    def _tell(self, session_id: Any, why: object) -> None:
+        which = str(session_id)
+        if which not in self._told and len(self._told) < _TOLD_MAX:
+            self._told.add(which)
+            _log.error("a change of session %s is left out of the feed: %s", redacted(which), why)
 
 
 def _place(cursor: str) -> tuple[str, int]:

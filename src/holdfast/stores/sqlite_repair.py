@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -24,6 +25,7 @@ from .sqlite_acts import Put
 from .sqlite_faults import code_of, not_opened, repair_folder_of
 from .sqlite_file import connect, prepare, recognise
 from .sqlite_salvage import RECORD, Row, Salvage, ids_in_index, record_in
+from .sqlite_sealing import dictionary_in
 from .upkeep import NAMED_MAX, Findings, Progress, Repaired
 
 # Where SQLite's locks are, and how many bytes readers share (sqlite.org/src/file/src/os.h). Whoever has the file open
@@ -36,17 +38,17 @@ _LATER: Final = ("origin", "sealed")  # columns that a file of an older schema h
 _KINDS: Final = ((int,), (str,), (int,), (int,), (int,), (float, int), (bytes,), (bytes,), (int,), (int,))
 _TERMS_PASSED_OVER: Final = 1000
 
-Find = Callable[[sqlite3.Connection, Progress], Findings]
+Find = Callable[[sqlite3.Connection, Progress, Codec], Findings]
 
 
 class Repair:
     """One repair of the file at `path`."""
 
     def __init__(self, path: Path, codec: Codec) -> None:
-        self._codec = codec
         self._path = path.resolve()
         self._folder = repair_folder_of(path)
         self._copy = self._folder / "copy.db"
+        self._codec = codec.of_store(partial(dictionary_in, self._copy, codec))
         self._new = self._folder / "new.db"
         self._ready = self._folder / "ready.db"
 
@@ -78,7 +80,7 @@ class Repair:
                 with closing(connect(self._copy)) as connection:
                     if recognise(connection, self._path) == 0:
                         raise Misused(f"{self._path} is empty; no store was made in it yet")
-                    findings = find(connection, progress)
+                    findings = find(connection, progress, self._codec)
                     if findings.newer:
                         raise Misused(f"{self._path} holds records of a newer Holdfast; repair it with that one")
                     if findings.sound:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,7 @@ import msgspec
 
 from ..codec import Codec
 from ..codec.envelope import key_of
-from ..model.errors import Corrupt, HoldfastError
+from ..model.errors import Corrupt, HoldfastError, KeyMissing, Misused
 from .contract import Entry, Kind
 from .sealed_entries import entry_context, sealed_content, with_content
 from .sealing import SAMPLES_MAX, SAMPLES_MIN, Step, dictionary_context, resealed
@@ -37,6 +37,10 @@ _LAST: Final = 2**63 - 1
 _NEWEST: Final = "SELECT n, body FROM dictionaries ORDER BY n DESC LIMIT 1"
 _OF_NUMBER: Final = "SELECT n, body FROM dictionaries WHERE n = ?"
 _FIRST: Final = "INSERT INTO dictionaries SELECT 1, ? WHERE NOT EXISTS (SELECT 1 FROM dictionaries)"
+_NOT_TOLD: Final = (
+    "SELECT n, id, body FROM sessions"
+    " WHERE n IN (SELECT value FROM json_each(?)) AND created_at IS NULL AND typeof(body) = 'blob'"
+)
 _ENOUGH: Final = "SELECT count(*) FROM (SELECT 1 FROM sessions LIMIT ?)"
 
 
@@ -172,7 +176,17 @@ def _reseal(connection: Connection, place: _Place, numbers: list[int], codec: Co
             else:
                 anew.append((row[0], body))
         _update(connection, place, anew)
+        if place.column == _COLUMNS[0]:
+            _tell_when_created(connection, wanted, codec)
     return len(anew), kept
+
+
+def _tell_when_created(connection: Connection, wanted: str, codec: Codec) -> None:
+    """Write what an earlier schema told in the body only: who has not the key must know it too (sqlite_replace.py)."""
+    for n, session_id, body in connection.execute(_NOT_TOLD, (wanted,)).fetchall():
+        with suppress(Corrupt, KeyMissing, Misused):  # it stays as it is, and whoever reads it is told why
+            at = codec.open(body, session_id).created_at
+            connection.execute("UPDATE sessions SET created_at = ? WHERE n = ?", (at, n))
 
 
 def _sealed_record(row: tuple[Any, ...]) -> bytes:

@@ -29,7 +29,7 @@ class SqliteUpkeep:
     """Looks after the file at `path`: `Upkeep`."""
 
     def __init__(self, path: Path, durability: Durability, codec: Codec) -> None:
-        self._codec = codec.of_store(partial(dictionary_in, path, codec))
+        self._codec = codec
         self._path = path
         self._durability = durability
 
@@ -52,12 +52,13 @@ class SqliteUpkeep:
 
     def check(self, progress: Progress) -> Findings:
         with opened(self._path) as (connection, _):
-            return findings_of(connection, progress, self._codec)
+            codec = self._codec.of_store(partial(dictionary_in, self._path, self._codec))
+            return findings_of(connection, progress, codec)
 
     def repair(self, progress: Progress) -> Repaired:
         if not self._path.exists():
             raise Misused(f"{self._path} is not there; name the file of a store")
-        return Repair(self._path, self._codec).run(progress, partial(findings_of, codec=self._codec))
+        return Repair(self._path, self._codec).run(progress, findings_of)
 
 
 @contextmanager
