@@ -10,9 +10,11 @@ The map, from the bottom up; a package imports only from those above it in this 
     model          the words: session record, ids, errors, clock
     codec          values and records to bytes and back, exactly; compressed and encrypted
     runtime        the only makers of tasks and endless loops
-    stores         where records and journals are kept: contract, memory, sqlite
+    stores         where records, journals and the feed are kept: contract, memory, sqlite, leveldb, rocksdb
+    identity       who asks: tokens, JSON Web Tokens, the header of a proxy
     sessions       the manager: creates, reads, changes and ends sessions
     backup         backups of stores, snapshots of sessions
+    observability  what a line of the log tells, and never tells
     transport      the MCP edge over HTTP
     gateway        what runs a session's MCP server
     testing        contract suites for stores, a clock that is moved by hand
@@ -83,10 +85,10 @@ _HOMES: Final = {
     "Draft": "sessions",
     "EventsMissed": "sessions",
     "FeedBounds": "stores",
-    "JournalBounds": "stores",
     "Follower": "sessions",
     "Group": "sessions",
     "HoldfastError": "model",
+    "JournalBounds": "stores",
     "KeyMissing": "model",
     "KeyRing": "codec",
     "Latency": "sessions",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import Corrupt, Draft, Misused, SessionManager, Unavailable, open_store
+from holdfast import Codec, Corrupt, Draft, KeyRing, Misused, SessionManager, Unavailable, open_store
 from holdfast.backup import Made, back_up, check, restore
 from holdfast.backup.archive import ArchiveReader
 from holdfast.codec import decode
@@ -130,6 +130,19 @@ async def test_one_damaged_session_is_left_out_and_told(tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         made = await back_up(store, tmp_path / "b.hfa", clock=CLOCK)
     assert (made.sessions, made.damaged, made.named, made.complete) == (2, 1, ("s1…",), False)
+
+
+async def test_a_backup_of_nothing_that_can_be_read_takes_no_better_ones_place(tmp_path: Path) -> None:
+    """R-STO-8: with the wrong key under the right id every session looks damaged."""
+    url, keys = f"sqlite:///{tmp_path / 'sessions.db'}", Codec(keys=KeyRing({"k": bytes(32)}))
+    async with open_store(url, codec=keys) as store:
+        await fill(store, 3)
+        await back_up(store, tmp_path / "b.hfa", clock=CLOCK)
+    before = (tmp_path / "b.hfa").read_bytes()
+    async with open_store(url, codec=Codec(keys=KeyRing({"k": b"x" * 32}))) as store:
+        with pytest.raises(Corrupt, match="none of 3 sessions can be read"):
+            await back_up(store, tmp_path / "b.hfa", clock=CLOCK)
+    assert (tmp_path / "b.hfa").read_bytes() == before
 
 
 async def test_pages_that_cannot_be_read_end_it_and_leave_nothing(tmp_path: Path) -> None:

@@ -133,6 +133,14 @@ def test_what_could_not_be_read_is_told_with_exit_code_1(
     [
         (["backup", "sqlite:///none.db", "b.hfa"], "none.db is not there; name a store"),
         (["backup", "memory://", "b.hfa"], "names no store in a file"),
+        (["backup", "http://[", "b.hfa"], "is not understood: Invalid IPv6 URL"),
+        (["backup", "sqlite:///a%00b", "b.hfa"], "there is a NUL in it"),
+        (["backup", "{url}/x", "b.hfa"], "is not there; name a store"),
+        (["backup", f"sqlite:///{'x' * 300}", "b.hfa"], "cannot be looked at: File name too long"),
+        (["backup", "{url}", ""], "is a folder; name a file in it"),
+        (["backup", "{url}", ".", "--every", "0s"], "every 0 s is too often"),
+        (["restore", "http://[", "b.hfa"], "is not understood: Invalid IPv6 URL"),
+        (["snapshot", "list", "{url}", "--folder", "sessions.db"], "sessions.db is no folder"),
         (["backup", "{url}?durability=best", "b.hfa"], "is one of full, interval, off"),
         (["backup", "{url}", "sessions.db"], "no archive of Holdfast; choose another name"),
         (["backup", "{url}", "none/b.hfa"], "its folder is not there"),
@@ -251,3 +259,21 @@ async def _fill(url: str, codec: Codec) -> None:
         assert isinstance(store, Journal)
         await store.put(record_of("secret-session", owner="secret-owner", timeout=None), expect=0)
         await append_to(store, "secret-session", 1, [entry_of("a", 0, data=b"secret data")])
+
+
+@pytest.mark.parametrize("url", ["sqlite:///none", "leveldb:///none", "rocksdb:///none"])
+@pytest.mark.parametrize("words", [["backup"], ["snapshot", "list"], ["snapshot", "take"]])
+def test_no_store_is_made_where_none_was(
+    tmp_path: Path, path: Path, url: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """R-STO-8: what only reads does not turn an empty file or folder into a store."""
+    none = tmp_path / "none"
+    if url.startswith("sqlite"):
+        none.touch()
+    else:
+        none.mkdir()
+    code, out, err = run(capsys, *words, url)
+    assert (code, out) == (2, "")
+    assert "none is empty; no store was made in it yet" in err
+    assert names_in(tmp_path) == ["none", path.name]
+    assert none.stat().st_size == 0 if none.is_file() else names_in(none) == []

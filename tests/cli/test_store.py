@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import os
 import pty
@@ -89,6 +91,13 @@ def test_damage_is_found_with_exit_code_1_and_repaired(path: Path, capsys: pytes
         ("sqlite:///{path}.none", "is not there; name the file of a store"),
         ("sqlite:///{path}?durability=best", "is one of full, interval, off"),
         ("memory://", "names no store that can be looked after"),
+        (
+            "rocksdb:///{path}",
+            "only SQLite files are looked after so; for other stores use holdfast backup and restore",
+        ),
+        ("http://[", "is not understood: Invalid IPv6 URL"),
+        ("sqlite:///{path}%00", "there is a NUL in it"),
+        ("sqlite:///{path.parent}", "is a folder; name a file in it"),
         ("{path}", "names no store that can be looked after"),
     ],
 )
@@ -171,3 +180,43 @@ async def test_what_is_encrypted_is_checked_and_repaired_with_its_keys(
     async with SqliteStore.open(path, codec=Codec(keys=KeyRing.parse(KEYS, "here"))) as store:
         assert await store.get("hit-session") == record_of("hit-session", timeout=None)
         assert await store.read("hit-session", "a", after=(0, -1)) == [entry_of("a", 0)]
+
+
+def test_what_opens_with_no_key_is_perhaps_not_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """R-STO-6: another key under the same id looks like damage everywhere, and a repair would be the wrong advice."""
+    path = tmp_path / "sessions.db"
+
+    async def fill() -> None:
+        async with SqliteStore.open(path, codec=Codec(keys=KeyRing({"k1": bytes(32)}))) as store:
+            await store.put(record_of("first-session", timeout=None), expect=0)
+
+    asyncio.run(fill())
+    other = tmp_path / "keys"
+    other.touch(mode=0o600)
+    other.write_text(f"k1 {base64.b64encode(b'x' * 32).decode()}\n")
+    code, out, _ = run(capsys, "check", f"sqlite:///{path}", "--key-file", str(other))
+    assert code == 1
+    assert "look first whether these are its keys" in out
+
+
+def test_an_answer_that_cannot_be_written_is_told(path: Path) -> None:
+    """R-STO-8."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", "store", "info", f"sqlite:///{path}"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.endswith("could not be written: No space left on device\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_may_not_be_looked_at_is_told(
+    tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """R-STO-2. A name that is too long cannot be looked at either, whoever asks."""
+    code, _, err = run(capsys, "info", f"sqlite:///{tmp_path}/{'x' * 300}/{path.name}")
+    assert (code, "cannot be looked at: File name too long" in err) == (2, True)

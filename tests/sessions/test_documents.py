@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import holdfast
 import holdfast.sessions
 
 ROOT = Path(__file__).parents[2]
@@ -89,3 +90,11 @@ def test_the_front_door_opens_every_name_and_imports_nothing_before(tmp_path: Pa
 def test_testing_needs_no_pytest(tmp_path: Path) -> None:
     """R-STO-1."""
     assert run(tmp_path, "-c", "import sys, holdfast.testing\nprint('pytest' in sys.modules)") == "False\n"
+
+
+def test_every_public_name_is_documented() -> None:
+    """R-OPS-6."""
+    documents = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    assert [name for name in holdfast.__all__ if not re.search(rf"\b{name}\b", documents)] == []
+    assert list(holdfast._HOMES) == sorted(holdfast._HOMES)
+    assert sorted([*holdfast._HOMES, "__version__"]) == sorted(holdfast.__all__)

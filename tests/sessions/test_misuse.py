@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Misused, NotFound, Session, SessionManager
+from holdfast import Codec, FeedBounds, JournalBounds, Misused, NotFound, Session, SessionManager
 from holdfast.sessions import Retention
 from holdfast.stores import MemoryStore
 
@@ -138,3 +138,38 @@ def test_a_retention_that_makes_no_sense_is_misused(name: str) -> None:
     """R-MGR-13, R-MGR-10."""
     with pytest.raises(Misused, match=name):
         Retention(**{name: 5})  # type: ignore[arg-type]  # that is the fault
+
+
+@pytest.mark.parametrize("wrong", [-1, math.nan, "day", True, None])
+def test_bounds_that_make_no_sense_are_misused(wrong: Any) -> None:
+    """R-MGR-13, R-MGR-10: else a trim that comes a minute later would fail for ever."""
+    for kind in (JournalBounds, FeedBounds):
+        for name in kind.__struct_fields__:
+            with pytest.raises(Misused, match=rf"{kind.__name__}\({name}="):
+                kind(**{name: wrong})
+    with pytest.raises(Misused, match="it is an int"):
+        FeedBounds(bytes_max=1.5)  # type: ignore[arg-type]  # that is the fault
+
+
+@pytest.mark.parametrize("wrong", [5, None, "keys", b"keys"])
+async def test_a_codec_that_makes_no_sense_is_misused(wrong: Any) -> None:
+    """R-STO-6: in memory too, where nothing would be encrypted and nobody would be told."""
+    for url in ("memory://", "sqlite:///never.db"):
+        with pytest.raises(Misused, match="codec is a Codec"):
+            async with SessionManager.open(url, codec=wrong):
+                pass
+    if wrong is not None:
+        with pytest.raises(Misused, match="keys is a KeyRing"):
+            Codec(keys=wrong)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [5, None, b"memory://", "", "x", "redis://h", "http://[", "memory:///x", "memory://?x=1"]
+    + [f"{kind}:///{path}" for kind in ("sqlite", "leveldb", "rocksdb") for path in ("", "a%00b", "\ud800", "a#b")],
+)
+async def test_an_address_that_makes_no_sense_is_misused(url: Any) -> None:
+    """R-STO-1."""
+    with pytest.raises(Misused, match="address"):
+        async with SessionManager.open(url):
+            pass

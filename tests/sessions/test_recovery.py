@@ -154,6 +154,10 @@ async def test_a_moment_that_is_not_known_changes_nothing(sessions: Sessions, cl
     for at in (moment - 1, clock.now() + 1, float("nan")):
         with pytest.raises(Misused, match="moment"):
             await sessions.restore_to(at, later=True)
+    wrong: Any
+    for wrong in ("yesterday", None, True, [moment]):
+        with pytest.raises(Misused, match="at is a number of seconds"):
+            await sessions.restore_to(wrong, later=True)
     assert await contents_of(sessions) == before
 
 

@@ -14,7 +14,7 @@ import msgspec
 from .._version import __version__
 from ..codec import PLAIN, Codec
 from ..model.clock import Clock
-from ..model.errors import Misused, Unavailable
+from ..model.errors import Corrupt, Misused, Unavailable
 from ..model.ids import redacted
 from ..stores import Described, Dumped, DumpPage, Progress, Store
 from .archive import ArchiveReader, ArchiveWriter, Header, Totals
@@ -68,7 +68,7 @@ async def back_up(
         KeyMissing: The store holds something under a key that it was not opened with. Nothing is left of a file.
         Misused: The store cannot be dumped, or the file may not be put there. Nothing was written.
         Unavailable: The disk is full, or whoever reads the stream has gone. Nothing is left of a file.
-        Corrupt: More than single sessions cannot be read. Nothing is left of a file.
+        Corrupt: More than single sessions cannot be read, or none at all. Nothing is left of a file.
     """
     if not isinstance(to, Path):
         return await _made(store, partial(_write_all, to), "-", clock, codec, progress)
@@ -122,6 +122,11 @@ async def _made(
         writer, header, first = await begun(store, write, pages, clock.now(), codec)
         damaged = await _write_pages(writer, first, pages, progress)
         totals = await asyncio.to_thread(writer.end)
+    if totals.damaged and not totals.sessions:
+        raise Corrupt(
+            f"none of {totals.damaged:,} sessions can be read, and a backup of nothing could take the place of a "
+            "better one; look whether these are the store's keys, and see `holdfast store check`"
+        )
     return Made(
         file=name,
         kind=header.kind,

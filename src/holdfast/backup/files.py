@@ -26,7 +26,7 @@ class NewFile:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._part = target.with_name(f"{target.name}.part-{secrets.token_hex(4)}")
+        self._part = target.parent / f"{target.name}.part-{secrets.token_hex(4)}"
         self._file: BinaryIO | None = None
 
     def open(self) -> None:

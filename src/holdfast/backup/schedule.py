@@ -22,6 +22,13 @@ EVERY_S_MIN: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
+def checked_every_s(every_s: float) -> float:
+    """Return how often backups are made, or raise `Misused` when that is more often than every second."""
+    if not every_s >= EVERY_S_MIN:
+        raise Misused(f"every {every_s:g} s is too often; backups are made every second at most")
+    return every_s
+
+
 class Schedule:
     """Makes backups in `folder` by `take`, which writes one to a path, and keeps the newest `keep` of them.
 
@@ -73,8 +80,7 @@ class Schedule:
         Raises:
             Misused: It is less than a second.
         """
-        if not every_s >= EVERY_S_MIN:
-            raise Misused(f"every {every_s} s: backups are made every second at most")
+        checked_every_s(every_s)
         if self._periodic is None:
             self._periodic = Periodic("make a backup", self._run_and_log, interval_s=every_s)
             self._periodic.start()

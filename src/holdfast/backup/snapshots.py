@@ -99,7 +99,11 @@ class Snapshots:
         return SnapshotInfo(name=name, taken_at=count.taken_at, sessions=count.expected, size_bytes=size_bytes)
 
     async def list(self) -> Infos:
-        """Return the snapshots in the folder, the oldest first; 10,000 at most. Only their ends are looked at."""
+        """Return the snapshots in the folder, the oldest first; 10,000 at most. Only their ends are looked at.
+
+        Raises:
+            Misused: There is something else than a folder.
+        """
         return await asyncio.to_thread(self._list)
 
     async def diff(
@@ -234,6 +238,8 @@ class Snapshots:
 
     def _list(self) -> Infos:
         if not self._folder.is_dir():
+            if self._folder.exists():
+                raise Misused(f"{self._folder} is no folder; name the one where snapshots are")
             return []
         paths = [path for path in self._folder.iterdir() if path.suffix == SUFFIX and path.is_file()]
         found = [_info(path) for path in sorted(paths)[:_LISTED_MAX]]

@@ -13,11 +13,12 @@ import msgspec
 
 from ..backup import Made, Restored, Schedule, back_up, restore
 from ..backup.rules import SUFFIX, name_at
+from ..backup.schedule import checked_every_s
 from ..codec import Codec
 from ..config.values import duration_s, whole
 from ..model import Misused, SystemClock
 from ..observability import LogSettings, log_to_stderr
-from ..stores import file_of, open_to_dump
+from ..stores import made_file_of, open_to_dump
 from .output import ProgressLine, say, take_any_text
 
 SHOWN_MAX: Final = 20
@@ -32,11 +33,13 @@ def backup(url: str, to: str | None, codec: Codec, *, every: str | None, keep: s
         Unavailable, Corrupt: As `back_up`; nothing is left of a file.
     """
     take_any_text()
-    check_there(url)
+    made_file_of(url)
     if every is None and keep is not None:
         raise Misused("--keep says how many of the backups of --every stay; add --every, as in --every 1h")
     if every is not None:
-        return asyncio.run(_again(url, to, duration_s(every), codec, whole(1, 10_000)(keep or str(KEEP)), json=json))
+        return asyncio.run(
+            _again(url, to, checked_every_s(duration_s(every)), codec, whole(1, 10_000)(keep or str(KEEP)), json=json)
+        )
     made = asyncio.run(_once(url, _target(to), codec))
     _tell_made(made, json=json)
     return 0 if made.complete else 1
@@ -60,17 +63,6 @@ def restored(url: str, source: str, codec: Codec, *, replace: bool, deleted: boo
         line.end()
     say(msgspec.json.encode(done).decode() if json else "\n".join(_restored_lines(done, url)))
     return 0
-
-
-def check_there(url: str) -> None:
-    """Refuse an address at which no store is: opening would make one.
-
-    Raises:
-        Misused: There is none.
-    """
-    place = file_of(url)
-    if not place.exists():
-        raise Misused(f"{place} is not there; name a store")
 
 
 def _target(to: str | None) -> Path | BinaryIO:

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 
-from ..model import Clock
+from ..model import Clock, HoldfastError
 
 _PROGRESS_EVERY_S = 0.1
 
@@ -25,7 +25,16 @@ def say(line: str) -> None:
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_the_rest()
+    except OSError as error:
+        _drop_the_rest()
+        raise HoldfastError(
+            f"it is done, and what is to be said of it could not be written: {error.strerror}"
+        ) from error
+
+
+def _drop_the_rest() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class ProgressLine:

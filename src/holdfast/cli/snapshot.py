@@ -15,8 +15,8 @@ from ..codec import Codec
 from ..model import Clock, Misused, SystemClock
 from ..model.ids import redacted
 from ..sessions import SessionManager
-from ..stores import Progress, file_of, open_store
-from .backup import at, check_there
+from ..stores import Progress, made_file_of, open_store
+from .backup import at
 from .output import ProgressLine, say, take_any_text
 
 SHOWN_MAX: Final = 20
@@ -59,19 +59,18 @@ def snapshot(asked: Asked, codec: Codec) -> int:
     if not least <= len(asked.names) <= most:
         wanted = {0: "no name", 1: "a name", 2: "one or two names"}[most]
         raise Misused(f"snapshot {asked.does} takes {wanted} after the address; see holdfast snapshot --help")
-    check_there(asked.url)
+    place = made_file_of(asked.url)
     clock = SystemClock()
     line = ProgressLine(clock)
     try:
-        text = asyncio.run(_done(asked, codec, clock, line.tell))
+        text = asyncio.run(_done(asked, place, codec, clock, line.tell))
     finally:
         line.end()
     say(text)
     return 0
 
 
-async def _done(asked: Asked, codec: Codec, clock: Clock, progress: Progress) -> str:
-    place = file_of(asked.url)
+async def _done(asked: Asked, place: Path, codec: Codec, clock: Clock, progress: Progress) -> str:
     folder = Path(asked.folder) if asked.folder is not None else place.with_name(place.name + ".snapshots")
     does: dict[str, Callable[[Snapshots, Asked, Progress], Awaitable[str]]] = {
         "take": _take,

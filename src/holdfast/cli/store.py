@@ -79,6 +79,8 @@ def _findings(found: Findings, url: str) -> list[str]:
         lines += ["Pages are damaged:", *_some(found.pages, len(found.pages))]
     if found.damaged:
         lines += [f"{found.damaged:,} sessions are damaged:", *_some(found.named, found.damaged)]
+    if found.damaged and not found.records:
+        lines.append("Nothing opens: if it is encrypted, look first whether these are its keys.")
     return [*lines, f"With no server on it run `holdfast store repair {url}`, or restore it from a backup."]
 
 

@@ -53,8 +53,10 @@ class Codec:
         """Take the key ring, None to encrypt nothing, and whether to compress.
 
         Raises:
-            Misused: What it needs is not installed.
+            Misused: What it needs is not installed, or `keys` is no key ring.
         """
+        if keys is not None and not isinstance(keys, KeyRing):
+            raise Misused(f"keys is a KeyRing, not {type(keys).__name__}; pass KeyRing.read(FILE)")
         self._settle(keys, compress, _no_dictionary)
 
     def of_store(self, find: Callable[[int], bytes | None]) -> Codec:

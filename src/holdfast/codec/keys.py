@@ -96,7 +96,9 @@ class KeyRing:
                 if found.st_mode & _OTHERS:
                     raise Misused(f"{where}: others on this machine may read or write it; run chmod 600 {path}")
                 text = file.read(FILE_BYTES_MAX).decode()
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise Misused(f"{where}: it cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
             raise Misused(f"{where}: it cannot be read: {error}") from error
         return cls.parse(text, where)
 

@@ -64,8 +64,8 @@ class SessionManager(Recovery[M], Figures[M]):
 
     Get one by `open`, or around a store of yours by `async with SessionManager(store) as sessions`: inside, what
     expires is deleted, and subscribers told, within a second. One that is made and not entered sweeps when it is told.
-    `journal` is how much the journal of the store keeps, if requests are registered here, and None when somebody else
-    sees to that: of all who use a store, one should.
+    `retention` is how much the store's journal, if requests are registered here, and its feed keep; None in it leaves
+    that to somebody else: of all who use a store, one should see to it.
 
         >>> import asyncio
         >>> async def main():
@@ -111,13 +111,14 @@ class SessionManager(Recovery[M], Figures[M]):
         retention: Retention = _RETENTION,
         codec: Codec = PLAIN,
     ) -> AsyncIterator[SessionManager[M]]:
-        """Open the store at `url` (`memory://`, `sqlite:///path`), manage its sessions, and close it at the end.
+        """Open the store at `url` (`memory://`, `sqlite:///path`, …), manage its sessions, and close it at the end.
 
         What is kept on a disk is encrypted and compressed as `codec` says.
 
         Raises:
-            Misused: The address is not understood, or what is there is not a store this version can use.
+            Misused: An argument makes no sense, an extra is missing, or what is there is no store this version can use.
             Unavailable: It cannot be opened now.
+            Corrupt: It is damaged.
         """
         async with (
             open_store(url, codec=codec, clock=clock) as store,

@@ -106,6 +106,7 @@ class Recovery(Restoring[M], Following[M]):
         """
         feed = self._feed()
         now = self._now()
+        at = rules.moment(at, "at")
         if not at <= now:
             raise Misused(f"restore_to({at!r}): it is a moment until now, {now:.3f}")
         page = await feed.state_at(at, changed=True, limit=_PAGE)  # before anything is changed

@@ -1,5 +1,6 @@
 """Where sessions are kept. `contract` is what a store promises, `open_store` opens one by its address."""
 
+from .address import file_of, made_file_of
 from .beside import BesideStore
 from .contract import (
     Change,
@@ -25,7 +26,7 @@ from .contract import (
     StoreInfo,
 )
 from .memory import MemoryStore
-from .replace import Old, Replacement, file_of, replacement_of
+from .replace import Old, Replacement, replacement_of
 from .upkeep import Findings, Inspection, Progress, Repaired, Upkeep, upkeep_of
 from .url import open_store, open_to_dump
 
@@ -61,6 +62,7 @@ __all__ = [
     "StoreInfo",
     "Upkeep",
     "file_of",
+    "made_file_of",
     "open_store",
     "open_to_dump",
     "replacement_of",

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from ..model.errors import HoldfastError
+from ..model.errors import HoldfastError, Misused
 from ..model.session import Record
 
 
@@ -238,6 +238,18 @@ class JournalBounds(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes_max: int = 4 * 2**30
     age_s_max: float = 86_400.0
 
+    def __post_init__(self) -> None:
+        _check_bounds(self)
+
+
+def _check_bounds(bounds: JournalBounds | FeedBounds) -> None:
+    for name in bounds.__struct_fields__:
+        value = getattr(bounds, name)
+        kinds = (int, float) if name.endswith("_s_max") else (int,)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
+            wanted = "seconds" if float in kinds else "an int"
+            raise Misused(f"{type(bounds).__name__}({name}={value!r:.40}): it is {wanted}, 0 or more")
+
 
 class Batch(NamedTuple):
     """Entries of one session, from the node that owns it under `term`."""
@@ -339,6 +351,9 @@ class FeedBounds(msgspec.Struct, frozen=True, kw_only=True):
 
     age_s_max: float = 86_400.0
     bytes_max: int = 2**30
+
+    def __post_init__(self) -> None:
+        _check_bounds(self)
 
 
 @runtime_checkable

@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from ..model.errors import Conflict, Misused, Unavailable
 from ..model.session import Record
+from .address import file_of, names_a_place, split_address
 
 _TRIES: Final = 10_000
 
@@ -140,8 +140,8 @@ def replacement_of(url: str) -> Replacement:
     Raises:
         Misused: The address is not understood, or such stores are kept in no file.
     """
-    parts = urlsplit(url)
-    if _names_a_place(parts):
+    parts = split_address(url)
+    if names_a_place(parts):
         # Imported late, like the stores themselves.
         if parts.scheme == "sqlite":
             from .sqlite_address import place_of
@@ -153,22 +153,3 @@ def replacement_of(url: str) -> Replacement:
 
             return OrderedReplacement(parts.scheme, file_of(url))
     raise Misused(f"{url!r} names no store in a file; use sqlite:///path, leveldb:///path or rocksdb:///path")
-
-
-def file_of(url: str) -> Path:
-    """Return the file or folder of the store at `url`, which need not be there.
-
-    Raises:
-        Misused: The address is not understood, or such stores are kept in no file.
-    """
-    parts = urlsplit(url)
-    if not _names_a_place(parts):
-        raise Misused(f"{url!r} names no store in a file; use sqlite:///path, leveldb:///path or rocksdb:///path")
-    from .sqlite_address import place_of
-
-    return place_of(parts.path, parts.query if parts.scheme == "sqlite" else "")[0]
-
-
-def _names_a_place(parts: SplitResult) -> bool:
-    known = parts.scheme in ("sqlite", "leveldb", "rocksdb")
-    return known and not parts.netloc and not parts.fragment and len(parts.path) > 1

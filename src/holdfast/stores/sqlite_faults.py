@@ -86,6 +86,11 @@ def check_place(path: Path) -> None:
             changed.
     """
     _check_not_in_repair(path)
+    check_file(path)
+
+
+def check_file(path: Path) -> None:
+    """Refuse the same, but for what is being repaired."""
     try:
         mode: int | None = path.stat().st_mode
     except FileNotFoundError:

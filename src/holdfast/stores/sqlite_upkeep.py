@@ -14,7 +14,7 @@ from ..model.errors import Corrupt, KeyMissing, Misused, Unavailable
 from ..model.ids import redacted
 from .contract import StoreInfo
 from .sqlite_address import Durability
-from .sqlite_faults import check_place, code_of, not_opened
+from .sqlite_faults import check_file, check_place, code_of, not_opened
 from .sqlite_file import connect, recognise, statement
 from .sqlite_repair import Repair
 from .sqlite_salvage import RECORD, Salvage, ids_in_index, record_in
@@ -56,8 +56,8 @@ class SqliteUpkeep:
             return findings_of(connection, progress, codec)
 
     def repair(self, progress: Progress) -> Repaired:
-        if not self._path.exists():
-            raise Misused(f"{self._path} is not there; name the file of a store")
+        _check_there(self._path)
+        check_file(self._path)
         return Repair(self._path, self._codec).run(progress, findings_of)
 
 
@@ -68,8 +68,7 @@ def opened(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
     Raises:
         Misused, Corrupt, Unavailable: It is not there, not a store that can be read here, damaged, or locked.
     """
-    if not path.exists():
-        raise Misused(f"{path} is not there; name the file of a store")
+    _check_there(path)
     check_place(path)
     try:
         connection = connect(path)
@@ -86,6 +85,15 @@ def opened(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
         yield connection, schema
     finally:
         connection.close()
+
+
+def _check_there(path: Path) -> None:
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise Misused(f"{path} cannot be looked at: {error.strerror}; check the permissions of its folders") from error
+    if not is_there:
+        raise Misused(f"{path} is not there; name the file of a store")
 
 
 def findings_of(connection: sqlite3.Connection, progress: Progress, codec: Codec) -> Findings:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Protocol, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from ..codec import PLAIN, Codec
 from ..model.errors import Misused
+from .address import file_of, names_a_place, split_address
 from .contract import StoreInfo
 
 NAMED_MAX: Final = 1000
@@ -109,8 +108,8 @@ def upkeep_of(url: str, *, codec: Codec = PLAIN) -> Upkeep:
     Raises:
         Misused: The address is not understood, or such stores need no upkeep.
     """
-    parts = urlsplit(url)
-    is_place = not parts.netloc and not parts.fragment and len(parts.path) > 1
+    parts = split_address(url)
+    is_place = names_a_place(parts)
     # Imported late: whoever keeps sessions in memory needs no sqlite3, and each of the others is an extra.
     if parts.scheme == "sqlite" and is_place:
         from .sqlite_address import place_of
@@ -120,7 +119,7 @@ def upkeep_of(url: str, *, codec: Codec = PLAIN) -> Upkeep:
     if parts.scheme in ("leveldb", "rocksdb") and is_place and not parts.query:
         from .ordered_upkeep import OrderedUpkeep
 
-        return OrderedUpkeep(parts.scheme, Path(unquote(parts.path[1:])), codec)
+        return OrderedUpkeep(parts.scheme, file_of(url), codec)
     raise Misused(
         f"{url!r} names no store that can be looked after; use sqlite:///relative/path or sqlite:////absolute/path, or "
         "leveldb:// or rocksdb:// likewise"

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 from ..codec import PLAIN, Codec
 from ..model.clock import Clock
 from ..model.errors import Misused
+from .address import split_address
 from .contract import Dumped, Store
 from .memory import MemoryStore
 
@@ -60,7 +61,9 @@ async def open_store(url: str, *, codec: Codec = PLAIN, clock: Clock | None = No
         Unavailable: It cannot be opened now.
         Corrupt: The database is damaged.
     """
-    parts = urlsplit(url)
+    parts = split_address(url)
+    if not isinstance(codec, Codec):
+        raise Misused(f"codec is a Codec, not {type(codec).__name__}; pass Codec(keys=..., compress=...)")
     if parts.netloc or parts.fragment or (parts.query and parts.scheme != "sqlite"):
         raise Misused(f"the store address {url!r} is not understood; use {_KNOWN}")
     if parts.scheme == "memory" and not parts.path:
@@ -79,7 +82,7 @@ async def open_to_dump(url: str, *, codec: Codec = PLAIN) -> AsyncIterator[Dumpe
     Raises:
         Misused, Unavailable, Corrupt: As `open_store`. Also `Misused` when there is no such SQLite file.
     """
-    parts = urlsplit(url)
+    parts = split_address(url)
     if parts.scheme == "sqlite" and not parts.netloc and not parts.fragment and len(parts.path) > 1:
         from .sqlite_address import place_of
         from .sqlite_reading import SqliteReading
