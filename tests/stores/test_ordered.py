@@ -375,6 +375,18 @@ async def test_a_scan_with_a_prefix_reads_what_begins_with_it(tmp_path: Path) ->
                 await store.scan(Query(), cursor=cursor)
 
 
+async def test_who_is_deleted_while_many_accesses_are_written_stops_nobody(tmp_path: Path) -> None:
+    """R-STO-5."""
+    async with opened(Table(), tmp_path) as store:
+        for name in ("gone", "kept"):
+            await store.put(record_of(name, timeout=5.0), expect=0)
+        for name in ("gone", *map(str, range(1100)), "kept"):
+            await store.touch(name, NOW + 3)
+        deleted, counts = await asyncio.gather(store.delete("gone"), store.count(NOW + 6))
+        assert deleted
+        assert counts == {"active": 1, "terminated": 0}
+
+
 async def test_a_store_that_cannot_be_closed_in_order_lets_the_folder_go(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -50,6 +50,7 @@ class Acts(Generic[M]):
         capacity: Capacity | None,
         retention: Retention,
     ) -> None:
+        self._retention = retention
         self._requests = Requests(clock, retention.journal)
         self._in_flight = self._requests.in_flight.sessions  # looked at by every write
         self._use_store(store)

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
-from ..model.clock import Clock
 from ..model.errors import Misused
-from ..runtime import Periodic
-from ..stores.contract import Change, ChangeKind, Changes, Feed, Store
+from ..stores.contract import Change, ChangeKind, Changes, Feed
 from . import rules
-from .creation import Creation
+from .acts import Acts
 from .events import (
     SessionCreated,
     SessionDeleted,
@@ -22,14 +20,11 @@ from .events import (
     SessionStateChanged,
     SessionUpdated,
 )
-from .retention import Retention
-from .room import Capacity
 from .session import Home, Session
 from .subscriptions import WAITING_MAX, Handler, Subscription
 
 M = TypeVar("M")
 
-TRIM_S: Final = 60.0
 _PAGE: Final = 200
 _LOOK_S: Final = 0.2  # how late it is seen what another process did
 
@@ -109,21 +104,8 @@ class Follower(Generic[M]):
         return kind(Session(change.record, self._home), change.at)
 
 
-class Following(Creation[M]):
+class Following(Acts[M]):
     """Follows what is written, and lets go of what is too old to be followed."""
-
-    def __init__(
-        self,
-        store: Store,
-        home: Home[M],
-        clock: Clock,
-        default_timeout_s: float | None,
-        capacity: Capacity | None,
-        retention: Retention,
-    ) -> None:
-        super().__init__(store, home, clock, default_timeout_s, capacity, retention)
-        self._feed_bounds = retention.feed
-        self._feed_trimmer = Periodic("trim the feed", self.trim_feed, interval_s=TRIM_S)
 
     def follow(self, cursor: str | None = None, *, wait: bool = True) -> Follower[M]:
         """Return an async iterator over what happens to sessions, by whichever process, as events.
@@ -154,9 +136,10 @@ class Following(Creation[M]):
 
         A manager that is entered does so every minute. With None it leaves that to others.
         """
-        if self._feed_bounds is None or not isinstance(self._store, Feed):
+        bounds = self._retention.feed
+        if bounds is None or not isinstance(self._store, Feed):
             return 0
-        return await self._store.trim_changes(self._feed_bounds, self._now())
+        return await self._store.trim_changes(bounds, self._now())
 
     def _told(self, handler: Handler) -> Subscription:
         return self._subscriptions.add(handler, (), WAITING_MAX)

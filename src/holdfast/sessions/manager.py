@@ -1,71 +1,63 @@
-"""Creates, reads, changes and ends sessions; the only writer of session records."""
+"""Creates, reads, changes and ends sessions; the only writer of session records.
+
+Here is what acts on one session. What acts on many is in `many`, what a server does with those it owns in `owning`;
+`feed` follows changes, `recovery` goes back to a moment, `figures` counts and tells. What all come down to is `acts`.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
-from typing import Any, Final, Self, TypeAlias, TypeVar
-
-import msgspec
-from msgspec import UNSET, UnsetType
+from typing import Any, Final, Self, TypeVar
 
 from ..codec import BYTES_MAX, PLAIN, Codec
 from ..codec.models import codec_for
 from ..model.clock import Clock, SystemClock, stopwatch_ns
 from ..model.errors import Conflict, Corrupt, Misused, NotFound
 from ..model.ids import check_session_id, new_session_id, redacted
-from ..model.session import Record, State
+from ..model.session import Record
 from ..runtime import Periodic, shielded
 from ..stores import open_store
-from ..stores.contract import Described, IdPage, Journal, Listing, Query, Store
+from ..stores.contract import Described, Journal, Store
 from . import rules
-from .acts import CHANGE_S, SWEEP_PAGE, TRIES_MAX, Change, ChangesLater, Kind, moved, not_found
-from .events import (
-    SessionDeleted,
-    SessionExpired,
-    SessionOwnerChanged,
-    SessionStateChanged,
-    SessionUpdated,
-)
+from .acts import CHANGE_S, TRIES_MAX, Change, ChangesLater, Kind, moved, not_found
+from .events import SessionDeleted, SessionExpired, SessionStateChanged, SessionUpdated
 from .figures import Figures
-from .groups import Group
+from .many import Many
 from .metrics import SAMPLED
+from .owning import Owning
 from .recovery import Recovery
 from .requests import Requests
 from .retention import Retention
 from .room import Capacity
 from .rules import Duration
-from .scan import Scan
-from .session import Changes, Draft, Home, Session
+from .session import Draft, Home, Session
 
 M = TypeVar("M")
-
-Sessions: TypeAlias = list[Session[M]]
 
 DEFAULT_TIMEOUT_S: Final = 3600.0
 CLOSE_S: Final = 4.0
 SWEEP_S: Final = 0.5
 TRIM_LOOK_S: Final = 1.0
-_IDS_PAGE: Final = 5000
+TRIM_FEED_S: Final = 60.0
 _LOCALS_LOOKED_AT: Final = 100
 
 _DEFAULT: Final[Any] = object()
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 _NO_TERM: Final = 0
 _RETENTION: Final = Retention()
-_replaced: Final = msgspec.structs.replace
 
 
-class SessionManager(Recovery[M], Figures[M]):
+class SessionManager(Many[M], Owning[M], Recovery[M], Figures[M]):
     """Sessions in one store. A manager belongs to the event loop it is used on; stores may be shared by many.
 
     Get one by `open`, or around a store of yours by `async with SessionManager(store) as sessions`: inside, what
     expires is deleted, and subscribers told, within a second. One that is made and not entered sweeps when it is told.
-    `retention` is how much the store's journal, if requests are registered here, and its feed keep; None in it leaves
-    that to somebody else: of all who use a store, one should see to it.
+    `capacity` is how many sessions there may be, None any number. `retention` is how much the store's journal, if
+    requests are registered here, and its feed keep; None in it leaves that to somebody else: of all who use a store,
+    one should see to it.
 
         >>> import asyncio
         >>> async def main():
@@ -96,6 +88,7 @@ class SessionManager(Recovery[M], Figures[M]):
         super().__init__(store, home, clock or SystemClock(), default_timeout_s, capacity, retention)
         self._sweeper = Periodic("delete expired sessions", self._chores, interval_s=SWEEP_S)
         self._trimmer = Periodic("trim the journal", self._requests.trim, interval_s=TRIM_LOOK_S)
+        self._feed_trimmer = Periodic("trim the feed", self.trim_feed, interval_s=TRIM_FEED_S)
 
     @classmethod
     @asynccontextmanager
@@ -170,8 +163,6 @@ class SessionManager(Recovery[M], Figures[M]):
         if not isinstance(self._store, Journal):
             raise Misused(f"{type(self._store).__name__} keeps no journal; use a store that implements Journal")
         return self._requests
-
-    # -- one session
 
     async def create(
         self,
@@ -296,17 +287,6 @@ class SessionManager(Recovery[M], Figures[M]):
             raise not_found(session_id)
         return Session(record, self._home)
 
-    async def record_use(self, session_id: str, at: float, *, timeout: float | None) -> None:
-        """Tell of a use at `at`, seconds since the epoch, that the session's owner has seen and nobody else.
-
-        Unlike `touch` it does not ask whether the record looks expired: an owner that serves a long call knows better.
-        Nothing happens when the session is deleted. `timeout` is the session's own; it bounds how late it is written.
-        """
-        delay_s = rules.touch_delay_s(rules.duration_s(timeout, "timeout"))
-        if self._room is not None:
-            self._room.used(session_id)
-        await self._store.touch(session_id, rules.moment(at, "at"), within_s=delay_s)
-
     async def update(
         self,
         session_id: str,
@@ -389,37 +369,6 @@ class SessionManager(Recovery[M], Figures[M]):
         removed = rules.tag_set(tags)
         return await self._write(session_id, lambda record: {"tags": record.tags - removed}, SessionUpdated)
 
-    async def take_over(
-        self, session_id: str, term: int, *, late_s: float = 0.0, owner: str | UnsetType | None = UNSET
-    ) -> Session[M]:
-        """Make `term` the session's term, so that every node with a lower one is refused; not an access.
-
-        With `owner` only a session is taken over that belongs to that principal, or to none with None.
-
-        With `late_s` a session idle for its timeout is taken over until that many seconds later, because the owner
-        before may have seen accesses that it did not write; `max_age` and a timeout of 0 are exact. For everything else
-        such a session stays expired until `record_use` tells of an access.
-        It is written without fsync: the number itself was made durable when it was given out.
-
-        Raises:
-            NotFound: It was never there, belongs to somebody else, or is deleted, terminated or expired for `late_s`
-                seconds. Nothing was written.
-            Moved: The stored term is higher. Nothing was written.
-            Conflict: As `update`.
-            Misused: An argument is not valid.
-        """
-        rules.checked_term(term)
-        late_s = rules.wait_s(late_s, "late_s")
-        if owner is not UNSET:
-            rules.checked_owner(owner)
-
-        def change(record: Record) -> Changes:
-            if owner is not UNSET and record.owner != owner:
-                raise not_found(session_id)
-            return {"term": term}
-
-        return await self._write(session_id, change, SessionOwnerChanged, term=term, sync=False, late_s=late_s)
-
     async def terminate(self, session_id: str, reason: str | None = None, *, term: int | None = None) -> Session[M]:
         """End the session for good, durably; `peek` shows it and the reason until its timeout is over.
 
@@ -478,103 +427,6 @@ class SessionManager(Recovery[M], Figures[M]):
         if term is None:
             return False
         raise Conflict(f"session {redacted(session_id)} was written by others {TRIES_MAX} times; try again later")
-
-    # -- many sessions
-
-    async def ids(self, *, late_s: float = 0.0) -> list[str]:
-        """Return the id of every active session, damaged ones too where the store can list ids; else as `scan`.
-
-        Expired ones are left out as of the moment at which their page, of 5,000 at most, was read; with `late_s` only
-        those that have been so for as many seconds, where the store can list ids (`take_over` says why). All are held
-        in memory, 90 bytes each or so: `scan` when that is too much.
-        """
-        late_s = rules.wait_s(late_s, "late_s")
-        if not isinstance(self._store, Listing):
-            return [session.id async for session in self.scan()]
-        found: list[str] = []
-        page = IdPage([], None)
-        begun = False
-        while not begun or page.cursor is not None:
-            begun = True
-            page = await self._store.list_ids(self._now() - late_s, cursor=page.cursor, limit=_IDS_PAGE)
-            found += page.ids
-        return found
-
-    async def list(self, where: Callable[[Session[M]], bool] | None = None) -> Sessions[M]:
-        """Return every active session for which `where` is true. All are held in memory: `scan` when they are many.
-
-        Raises:
-            Misused: `where` is no function, or async, so that whatever it returned would be true.
-        """
-        if inspect.iscoroutinefunction(where) or not (where is None or callable(where)):
-            raise Misused("where is a plain function of a session; filter what `scan` yields to await something")
-        return [session async for session in self.scan() if where is None or where(session)]
-
-    def scan(
-        self,
-        *,
-        prefix: str | None = None,
-        tag: str | None = None,
-        state: State | None = "active",
-        owner: str | None = None,
-        cursor: str | None = None,
-    ) -> Scan[Session[M]]:
-        """Return an async iterator over the sessions that match; `state=None` includes terminated ones.
-
-        A whole scan yields every session that exists throughout it exactly once, whatever is written meanwhile, in
-        constant memory. `.cursor` of the iterator continues behind the last session it yielded. No access is counted.
-        A session whose record is damaged is left out, and logged. Iterating raises `Misused` when the cursor is none
-        of this store, or two tasks ask one scan for the next at once.
-
-        Raises:
-            Misused: An argument is no str, or the state none that there is.
-        """
-        query = rules.checked_query(Query(prefix=prefix, owner=owner, tag=tag, state=state), cursor)
-        return Scan(self._store, query, self._clock, lambda record: Session(record, self._home), cursor)
-
-    def group(self, tag: str) -> Group[M]:
-        """Return the group of all sessions that carry a tag, to act on together. It exists as long as it has members.
-
-        Raises:
-            Misused: The tag is not valid.
-        """
-        (checked,) = rules.checked_tags([tag])
-        return Group(self, checked)
-
-    async def cleanup_expired(self, *, late_s: float | None = None) -> int:
-        """Delete every session that has been expired for `late_s` seconds; return how many.
-
-        The cost follows their number. Without `late_s` it is as long as others may take to write an access: 5 s in a
-        store that other processes can use, 0 in this process's memory.
-
-        Raises:
-            Misused: `late_s` is no number, or less than 0.
-        """
-        return await self._sweep(None if late_s is None else rules.wait_s(late_s, "late_s"))
-
-    async def expire_due(
-        self, limit: int = SWEEP_PAGE, *, now: float | None = None, late_s: float = 0.0
-    ) -> Sessions[M]:
-        """Delete up to `limit` expired sessions and return them; of racing callers and processes one gets each.
-
-        Expired means at `now`, seconds since the epoch, at least `late_s` seconds ago. A caller that has told its uses
-        up to a moment passes that moment, so that nothing it uses expires in between. It passes as `late_s` how late
-        others write theirs, so that none of these shortens a life. What has expired less than `late_s` ago stays
-        stored, and is `NotFound` all the same.
-
-        Raises:
-            Misused: `limit` is no int of 1 or more, `now` no moment, or `late_s` no number of 0 or more.
-        """
-        before = (self._now() if now is None else rules.moment(now, "now")) - rules.wait_s(late_s, "late_s")
-        limit = rules.count(limit, "limit")
-        expired: Sessions[M] = []
-        while gone := await self._expire(before, min(limit - len(expired), SWEEP_PAGE)):
-            expired += [Session(record, self._home) for record in gone]
-            if limit <= SWEEP_PAGE or len(expired) >= limit:
-                break
-        return expired
-
-    # -- helpers, in order of use
 
     async def _ended(self, session_id: str) -> Session[M] | None:
         record = await self._store.get(session_id) if isinstance(session_id, str) else None

@@ -9,14 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from ..model.errors import Corrupt, HoldfastError, Misused, Unavailable
-from .ordered_engine import UNREADABLE
+from ..model.errors import Corrupt, HoldfastError, Misused
+from .ordered_engine import BLOOM_BITS, BUFFER_BYTES, CACHE_BYTES, UNREADABLE, meaning
 from .ordered_folder import in_use
 
 KIND: Final = "leveldb"
-_BUFFER_BYTES: Final = 32 * 2**20
-_CACHE_BYTES: Final = 32 * 2**20
-_BLOOM_BITS: Final = 10
 
 
 def driver() -> Callable[[Path], LevelDb]:
@@ -50,12 +47,7 @@ def salvage(path: Path) -> None:
 
 
 class LevelDb:
-    """Implements `Engine`.
-
-    Nothing is compressed, so that a changed byte damages one value and not the block around it. What was written last
-    before a power failure and not synced may be cut off; any other damage of the log keeps the database from opening,
-    for the alternative is to lose what lies behind it without a word.
-    """
+    """Implements `Engine`."""
 
     def __init__(self, plyvel: Any, path: Path) -> None:
         self._plyvel = plyvel
@@ -65,9 +57,9 @@ class LevelDb:
                 create_if_missing=True,
                 paranoid_checks=True,
                 compression=None,
-                write_buffer_size=_BUFFER_BYTES,
-                lru_cache_size=_CACHE_BYTES,
-                bloom_filter_bits=_BLOOM_BITS,
+                write_buffer_size=BUFFER_BYTES,
+                lru_cache_size=CACHE_BYTES,
+                bloom_filter_bits=BLOOM_BITS,
             )
 
     def get(self, key: bytes) -> bytes | None:
@@ -123,8 +115,4 @@ class LevelDb:
         text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
         if path is not None and "lock" in text.lower():
             return in_use(path, KIND)
-        if isinstance(error, self._plyvel.CorruptionError):
-            return Corrupt(
-                f"the database is damaged: {text}; run `holdfast store repair` on it, or restore it from a backup"
-            )
-        return Unavailable(f"the database did not do it: {text}; read before writing")
+        return meaning(text, damaged=isinstance(error, self._plyvel.CorruptionError))

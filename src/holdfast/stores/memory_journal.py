@@ -3,111 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
 from .contract import Entry, JournalBounds, Kind, OpenStream
+from .memory_entries import SessionJournal, Stream, Written
 
 _TRIMMED_A_SLICE: Final = 500
 _LOOKED_AT_A_SLICE: Final = 1000
-_BLOCK: Final = 256
-
-
-class _Stream:
-    """The entries of one stream by position, and their numbers in the order of writing, negative for no messages."""
-
-    __slots__ = ("entries", "numbers", "positions")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.numbers: list[int] = []
-        self.positions: list[tuple[int, int]] = []
-
-    def add(self, entry: Entry, number: int) -> bool:
-        position = (entry.term, entry.seq)
-        at = bisect_left(self.positions, position)
-        if self.positions[at : at + 1] == [position]:
-            return False
-        self.positions.insert(at, position)
-        self.entries.insert(at, entry)
-        self.numbers.insert(at, number)
-        return True
-
-    def remove(self, entries: Sequence[Entry]) -> None:
-        """Remove these, and what lies together in one go, as each time everything behind it moves."""
-        places = sorted(bisect_left(self.positions, (entry.term, entry.seq)) for entry in entries)
-        while places:
-            end = start = places.pop()
-            while places and places[-1] == start - 1:
-                start = places.pop()
-            self.cut(start, end + 1)
-
-    def cut(self, start: int, end: int) -> None:
-        """Remove what lies from one place to another."""
-        del self.positions[start:end], self.entries[start:end], self.numbers[start:end]
-
-
-class _Written:
-    """The session of each message in the order of writing, by numbers that only grow: 8 bytes an entry.
-
-    A dict would do, were it not that whoever asks one for its first item over and over again, and removes it, waits
-    each time for all that was removed before.
-    """
-
-    __slots__ = ("_blocks", "_left")
-
-    def __init__(self) -> None:
-        self._blocks: OrderedDict[int, list[str | None]] = OrderedDict()
-        self._left: dict[int, int] = {}
-
-    def add(self, number: int, session_id: str) -> None:
-        """Note a message of this session; `number` is higher than all before."""
-        block = number // _BLOCK
-        self._blocks.setdefault(block, [None] * _BLOCK)[number % _BLOCK] = session_id
-        self._left[block] = self._left.get(block, 0) + 1
-
-    def remove(self, number: int) -> None:
-        """Forget a message."""
-        block = number // _BLOCK
-        self._blocks[block][number % _BLOCK] = None
-        self._left[block] -= 1
-        if not self._left[block]:
-            del self._blocks[block], self._left[block]
-
-    def oldest(self) -> list[tuple[int, str]]:
-        """Return some messages, the oldest first; none when there are none."""
-        for block, sessions in self._blocks.items():
-            numbered = enumerate(sessions, block * _BLOCK)
-            return [(number, session_id) for number, session_id in numbered if session_id is not None]
-        return []
-
-
-class _Journal:
-    """What is kept of one session. `messages` is what may be trimmed, oldest first, by number; `bytes` is theirs.
-
-    `origins` says of each worker's frame how many entries came from it.
-    """
-
-    __slots__ = ("bytes", "messages", "origins", "streams", "unfinished")
-
-    def __init__(self) -> None:
-        self.streams: dict[str, _Stream] = {}
-        self.unfinished: dict[str, Entry] = {}
-        self.messages: dict[int, Entry] = {}
-        self.origins: dict[int, int] = {}
-        self.bytes = 0
-
-    def count_origin(self, origin: int, change: int) -> None:
-        """Note that one entry more, or less, came from the frame."""
-        if origin:
-            count = self.origins.get(origin, 0) + change
-            if count:
-                self.origins[origin] = count
-            else:
-                del self.origins[origin]
 
 
 class MemoryJournal:
@@ -116,9 +22,9 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.before_change: Callable[[str], None] | None = None
         """Is told the id of a session whose journal is about to change, while somebody asks for that."""
-        self._journals: dict[str, _Journal] = {}
+        self._journals: dict[str, SessionJournal] = {}
         self._numbered = 0
-        self._messages = _Written()
+        self._messages = Written()
         self._streams: OrderedDict[tuple[str, str], float] = OrderedDict()  # and when each was written last
         self._grown: dict[str, None] = {}  # since somebody looked whether they exceed these bounds
         self._bounds: JournalBounds | None = None
@@ -128,10 +34,10 @@ class MemoryJournal:
         """Keep `entries`; those that are there already stay as they are."""
         if self.before_change is not None:
             self.before_change(session_id)
-        journal = self._journals.setdefault(session_id, _Journal())
+        journal = self._journals.setdefault(session_id, SessionJournal())
         self._grown[session_id] = None
         for entry in entries:
-            stream = journal.streams.setdefault(entry.stream, _Stream())
+            stream = journal.streams.setdefault(entry.stream, Stream())
             number = self._numbered + 1
             is_message = entry.kind is Kind.MESSAGE
             if not stream.add(entry, number if is_message else -number):
@@ -315,7 +221,7 @@ class MemoryJournal:
         if self.before_change is not None:
             self.before_change(session_id)
 
-    def _count(self, journal: _Journal, entry: Entry, sign: int) -> None:
+    def _count(self, journal: SessionJournal, entry: Entry, sign: int) -> None:
         size_bytes = sign * _size_of(entry)
         journal.bytes += size_bytes
         self._bytes += size_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from ..model.errors import HoldfastError, Unavailable
+from ..model.errors import Corrupt, HoldfastError, Unavailable
 from ..model.session import Record
 from .lane import Act
 from .ordered_keys import SESSION
@@ -16,12 +16,20 @@ T = TypeVar("T")
 UNREADABLE: Final = b""
 """Stands for a value that is there and cannot be read. No value that is checked is empty, so it counts as damaged."""
 
+BUFFER_BYTES: Final = 32 * 2**20
+CACHE_BYTES: Final = 32 * 2**20
+BLOOM_BITS: Final = 10
+
 
 class Engine(Protocol):
     """An open database of bytes in the order of bytes. Blocks; may be used by several threads until it is closed.
 
     Every method raises `Unavailable` (the outcome is unknown) or `Corrupt` (it is damaged) instead of its driver's
     errors.
+
+    Nothing is compressed, so that a changed byte damages one value and not the block around it. What was written last
+    before a power failure and not synced may be cut off; any other damage of the log keeps the database from opening,
+    for the alternative is to lose what lies behind it without a word.
     """
 
     def get(self, key: bytes) -> bytes | None:
@@ -195,3 +203,12 @@ class Reader:
                 act.result = act.run(self._engine)
             except Exception as error:  # it belongs to the caller
                 act.error = error
+
+
+def meaning(text: str, *, damaged: bool) -> HoldfastError:
+    """Return the error to raise instead of a driver's, of which `text` is what it says."""
+    if damaged:
+        return Corrupt(
+            f"the database is damaged: {text}; run `holdfast store repair` on it, or restore it from a backup"
+        )
+    return Unavailable(f"the database did not do it: {text}; read before writing")

@@ -79,6 +79,30 @@ class Pages:
             start = rows[-1][0] + b"\0"
         return Page(page.records, page.cursors, _cursor(start[1:-1]))
 
+    def ids(self, engine: Engine, now: float, cursor: str | None, limit: int) -> tuple[IdPage, list[Late]]:
+        """Return the ids among the next `limit` sessions, and those that unwritten accesses may keep.
+
+        No record is read, so damage hides none: what cannot be read at all is listed as well.
+        """
+        rows = engine.iterate(_start(cursor), keys.after(keys.SESSION), limit)
+        ids: list[str] = []
+        late: list[Late] = []
+        for key, value in rows:
+            id_bytes = key[1:]
+            session_id = id_bytes.decode(errors="replace")
+            try:
+                head = keys.head_of(value, id_bytes)
+            except Corrupt:
+                ids.append(session_id)
+                continue
+            if head.state_name == "active":
+                if head.deadline > now:
+                    ids.append(session_id)
+                else:
+                    late.append(Late(session_id, head.timeout, head.expires_at))
+        end = _cursor(rows[-1][0][1:]) if len(rows) == limit else None
+        return IdPage(ids, end), late
+
     def due(self, engine: Engine, now: float, after: bytes, limit: int) -> tuple[list[Record], bytes, list[bytes]]:
         """Return what is readable of the next `limit` that are due behind the key `after`.
 
@@ -137,31 +161,6 @@ def record_of(session_id: str, head: keys.Head, value: bytes, codec: Codec) -> R
         raise Corrupt(f"the head of session {redacted(session_id)} does not fit its record; restore it or delete it")
     last_accessed = head.last_accessed
     return record if last_accessed == record.last_accessed else _replaced(record, last_accessed=last_accessed)
-
-
-def read_ids(engine: Engine, now: float, cursor: str | None, limit: int) -> tuple[IdPage, list[Late]]:
-    """Return the ids among the next `limit` sessions, and those that unwritten accesses may keep.
-
-    No record is read, so damage hides none: what cannot be read at all is listed as well.
-    """
-    rows = engine.iterate(_start(cursor), keys.after(keys.SESSION), limit)
-    ids: list[str] = []
-    late: list[Late] = []
-    for key, value in rows:
-        id_bytes = key[1:]
-        session_id = id_bytes.decode(errors="replace")
-        try:
-            head = keys.head_of(value, id_bytes)
-        except Corrupt:
-            ids.append(session_id)
-            continue
-        if head.state_name == "active":
-            if head.deadline > now:
-                ids.append(session_id)
-            else:
-                late.append(Late(session_id, head.timeout, head.expires_at))
-    end = _cursor(rows[-1][0][1:]) if len(rows) == limit else None
-    return IdPage(ids, end), late
 
 
 def count_states(engine: Engine, now: float, start: bytes) -> Counted:

@@ -8,14 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from ..model.errors import Corrupt, HoldfastError, Misused, Unavailable
-from .ordered_engine import UNREADABLE
+from ..model.errors import Corrupt, HoldfastError, Misused
+from .ordered_engine import BLOOM_BITS, BUFFER_BYTES, CACHE_BYTES, UNREADABLE, meaning
 from .ordered_folder import in_use
 
 KIND: Final = "rocksdb"
-_BUFFER_BYTES: Final = 32 * 2**20
-_CACHE_BYTES: Final = 32 * 2**20
-_BLOOM_BITS: Final = 10.0
 _LOGS_KEPT: Final = 2
 
 
@@ -47,12 +44,7 @@ def salvage(path: Path) -> None:
 
 
 class RocksDb:
-    """Implements `Engine`.
-
-    Nothing is compressed, so that a changed byte damages one value and not the block around it. What was written last
-    before a power failure and not synced may be cut off; any other damage of the log keeps the database from opening,
-    for the alternative is to lose what lies behind it without a word.
-    """
+    """Implements `Engine`."""
 
     def __init__(self, rocksdict: Any, path: Path) -> None:
         self._rocksdict = rocksdict
@@ -142,11 +134,7 @@ class RocksDb:
         text = str(error)
         if path is not None and "lock" in text.lower():
             return in_use(path, KIND)
-        if text.startswith("Corruption"):
-            return Corrupt(
-                f"the database is damaged: {text}; run `holdfast store repair` on it, or restore it from a backup"
-            )
-        return Unavailable(f"the database did not do it: {text}; read before writing")
+        return meaning(text, damaged=text.startswith("Corruption"))
 
 
 class RocksMoment:
@@ -176,14 +164,14 @@ class RocksMoment:
 
 def _options(rocksdict: Any) -> Any:
     table = rocksdict.BlockBasedOptions()
-    table.set_bloom_filter(_BLOOM_BITS, False)
-    table.set_block_cache(rocksdict.Cache(_CACHE_BYTES))
+    table.set_bloom_filter(BLOOM_BITS, False)
+    table.set_block_cache(rocksdict.Cache(CACHE_BYTES))
     options = rocksdict.Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_paranoid_checks(True)
     options.set_wal_recovery_mode(rocksdict.DBRecoveryMode.tolerate_corrupted_tail_records())
     options.set_compression_type(rocksdict.DBCompressionType.none())
-    options.set_write_buffer_size(_BUFFER_BYTES)
+    options.set_write_buffer_size(BUFFER_BYTES)
     options.set_block_based_table_factory(table)
     options.set_keep_log_file_num(_LOGS_KEPT)
     return options

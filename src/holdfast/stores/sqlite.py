@@ -8,34 +8,20 @@ import sqlite3
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
-from itertools import islice
 from os.path import samestat
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from ..codec import PLAIN, Codec
 from ..model.clock import Clock, SystemClock
-from ..model.errors import HoldfastError, Misused, Unavailable
+from ..model.errors import HoldfastError, Unavailable
 from ..model.session import Record
-from ..runtime import Periodic, shielded
-from .accesses import Accesses
-from .contract import (
-    Batch,
-    Changes,
-    DumpPage,
-    Entry,
-    FeedBounds,
-    IdPage,
-    JournalBounds,
-    OpenStream,
-    Page,
-    Past,
-    Query,
-    StoreInfo,
-)
+from ..runtime import Periodic
+from .contract import Batch, DumpPage, Entry, JournalBounds, OpenStream, StoreInfo
 from .lane import Lane
-from .sealing import SEALING_S, Sealing
-from .sqlite_acts import ROWS_MAX, Append, Delete, Put, Run, Touch, Write
+from .lane_store import CHORE_S, LaneStore, is_text
+from .sealing import Sealing
+from .sqlite_acts import Append, Delete, Put, Run, Touch, Write
 from .sqlite_address import Durability
 from .sqlite_checkpoint import Checkpoints, sync_log
 from .sqlite_dump import dumped, load
@@ -44,19 +30,14 @@ from .sqlite_feed import SqliteFeed
 from .sqlite_file import SCHEMA, connect, prepare, statement
 from .sqlite_health import Health
 from .sqlite_journal import SqliteTrim, read_entries, read_origins, read_unfinished
-from .sqlite_pages import Due, Pages, read_ids
+from .sqlite_pages import Due, Pages
 from .sqlite_reader import Read, Reader
 from .sqlite_sealing import SqliteSealed, dictionary_in
 from .sqlite_writer import Writer
 
-T = TypeVar("T")
-
 _log = logging.getLogger(__name__)
 
-_CHORE_S: Final = 1.0
 _SAFE_EVERY_S: Final = 50.0  # what is promised is 60
-_CLOSE_S: Final = 5.0
-_DUE_PAGES_MAX: Final = 10
 
 
 class Connections(NamedTuple):
@@ -68,18 +49,18 @@ class Connections(NamedTuple):
     to_check: sqlite3.Connection
 
 
-class SqliteStore:
+class SqliteStore(LaneStore[sqlite3.Connection, sqlite3.Connection, Write]):
     """Keeps records in a SQLite file in WAL mode: `Store`, `Listing`, `Described`, `Journal`, `Feed` and `Dumped`.
 
-    Writes of all tasks that wait together are one statement and one fsync (group commit), in a thread; reads are in
-    another. Opened by `SqliteStore.open`.
+    Writes that wait together are one statement for each kind. Opened by `SqliteStore.open`.
     """
 
     def __init__(
         self, path: Path, durability: Durability, codec: Codec, connections: Connections, clock: Clock
     ) -> None:
         to_write, to_read, to_fold, to_check = connections
-        self._codec = codec = codec.of_store(partial(dictionary_in, path, codec))
+        codec = codec.of_store(partial(dictionary_in, path, codec))
+        super().__init__(codec, clock)
         writer = Writer(to_write, durability, codec)
         self._path = path
         self._durability = durability
@@ -90,16 +71,9 @@ class SqliteStore:
         self._checkpoints = Checkpoints(path, to_fold, writer, self._run)
         self._trim = SqliteTrim(self._read, self._run)
         self._feed = SqliteFeed(self._read, self._run, codec)
-        self._now = clock.now
-        self._sealing = Sealing(
-            codec, SqliteSealed(codec, self._read, lambda run: self._write(Run(run, durable=False)))
-        )
+        self._sealing = Sealing(codec, SqliteSealed(codec, self._read, lambda run: self._write(self._to_run(run))))
         self._not_swept = ""
-        self._accesses = Accesses()
-        self._pages = Pages(codec)
-        self._due_after = Due()
-        self._loop = asyncio.get_running_loop()
-        self._writing = asyncio.Lock()
+        self._pages: Pages = Pages(codec)
 
     @classmethod
     @asynccontextmanager
@@ -127,79 +101,23 @@ class SqliteStore:
         opened = await asyncio.to_thread(_opened, path, durability)
         store = cls(path, durability, codec, opened, clock or SystemClock())
         chores = [
-            Periodic("write accesses", store._write_if_wanted, interval_s=_CHORE_S),
-            Periodic("fold the log", store._checkpoints.make_if_wanted, interval_s=_CHORE_S),
-            Periodic("delete journals of deleted sessions", store._sweep, interval_s=_CHORE_S),
+            Periodic("fold the log", store._checkpoints.make_if_wanted, interval_s=CHORE_S),
+            Periodic("delete journals of deleted sessions", store._sweep, interval_s=CHORE_S),
         ]
-        if not codec.is_plain:
-            chores.append(Periodic("seal anew", store.seal_anew, interval_s=SEALING_S))
         if durability == "interval":
             chores.append(Periodic("make writes power-safe", store._checkpoints.make_safe, interval_s=safe_every_s))
         store._health.start()
-        for chore in chores:
-            chore.start()
-        try:
-            await store._sealing.begin()
+        async with store._kept_up(*chores):
             yield store
-        finally:
-            await shielded(store._close(chores), within_s=_CLOSE_S, name="close the database")
 
     async def get(self, session_id: str) -> Record | None:
-        if not _is_text(session_id):
+        if not is_text(session_id):
             return None
         act = Read(session_id)
         await self._reader.submit(act)
         if act.error is not None:
             raise act.error
         return None if act.result is None else self._accesses.merged(act.result)
-
-    async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
-        if record.version != expect + 1:
-            raise Misused(f"a record put with expect={expect} has version {expect + 1}, not {record.version}")
-        await self._write(Put(record, self._codec, durable=durable, at=self._now()))
-
-    async def delete(self, session_id: str, *, expect: Record | None = None, durable: bool = True) -> bool:
-        if not _is_text(session_id):
-            return False
-        act = Delete(session_id, expect=expect, due_at=None, durable=durable, at=self._now())
-        deleted: bool = await self._write(act)
-        if deleted:
-            self._accesses.forget(session_id)
-        return deleted
-
-    async def touch(self, session_id: str, at: float, *, within_s: float = 1.0) -> None:
-        self._accesses.tell(session_id, at, self._loop.time() + within_s)
-
-    async def scan(self, query: Query, *, cursor: str | None = None, limit: int = 1000) -> Page:
-        page = await self._read(lambda connection: self._pages.scan(connection, query, cursor, limit))
-        return Page([self._accesses.merged(record) for record in page.records], page.cursors, page.cursor)
-
-    async def list_ids(self, now: float, *, cursor: str | None = None, limit: int = 1000) -> IdPage:
-        page, late = await self._read(lambda connection: read_ids(connection, now, cursor, limit))
-        for session_id, timeout, expires_at in late:
-            if min(expires_at, self._accesses.last_of(session_id) + timeout) > now:
-                page.ids.append(session_id)
-        return page
-
-    async def expire(self, now: float, *, limit: int = 1000) -> list[Record]:
-        found = await self._due(now, limit)
-        if any(self._accesses.merged(record).deadline > now for record in found):
-            # Accesses not yet written hide what is really due behind them.
-            await self._write_accesses()
-            found = await self._due(now, limit)
-        due = [record for record in found if self._accesses.merged(record).deadline <= now]
-        at = self._now()
-        acts = [Delete(record.id, expect=record, due_at=now, durable=False, at=at) for record in due]
-        gone: list[Record] = []
-        for start in range(0, len(acts), ROWS_MAX):
-            await self._writer.submit(*acts[start : start + ROWS_MAX])
-        for record, act in zip(due, acts, strict=True):
-            if act.error is not None:
-                raise act.error
-            if act.result:
-                self._accesses.forget(record.id)
-                gone.append(record)
-        return gone
 
     async def info(self) -> StoreInfo:
         try:
@@ -217,10 +135,6 @@ class SqliteStore:
             older_keys=self._sealing.older,
         )
 
-    async def seal_anew(self) -> None:
-        """Seal what lies under older keys with the current one, and learn to compress; done by itself, too."""
-        await self._sealing.run()
-
     async def count(self, now: float) -> dict[str, int]:
         await self._write_accesses()  # what was used and is not written would look expired
         counted = await self._read(lambda connection: connection.execute(statement("count"), (now,)).fetchall())
@@ -230,45 +144,23 @@ class SqliteStore:
         term: int = await self._write(Run(_next_term, durable=True))
         return term
 
-    async def append(self, batches: Sequence[Batch]) -> list[HoldfastError | None]:
-        acts = [Append(batch.session_id, batch.term, batch.entries) for batch in batches]
-        for act in acts:
-            if len(act.rows) > ROWS_MAX:
-                act.error = Misused(f"a batch holds at most {ROWS_MAX} entries, not {len(act.rows)}")
-        fit = [act for act in acts if act.rows and act.error is None]
-        if fit:
-            await self._writer.submit(*fit)
-        return [_refusal(act) for act in acts]
-
     async def read(self, session_id: str, stream: str, *, after: tuple[int, int], limit: int = 1000) -> list[Entry]:
         return await self._read(
             lambda connection: read_entries(connection, session_id, stream, after, limit, self._codec)
         )
 
     async def unfinished(self, session_id: str) -> list[OpenStream]:
-        if not _is_text(session_id):
+        if not is_text(session_id):
             return []
         return await self._read(lambda connection: read_unfinished(connection, session_id, self._codec))
 
     async def origins(self, session_id: str, first: int, last: int) -> set[int]:
-        if not _is_text(session_id):
+        if not is_text(session_id):
             return set()
         return await self._read(lambda connection: read_origins(connection, session_id, first, last))
 
     async def trim(self, bounds: JournalBounds, now: float) -> int:
         return await self._trim.trim(bounds, now)
-
-    async def changes(self, *, after: str | None = None, limit: int = 500) -> Changes:
-        return await self._feed.changes(after, limit)
-
-    async def position(self) -> str:
-        return await self._feed.position()
-
-    async def state_at(self, at: float, *, changed: bool = False, cursor: str | None = None, limit: int = 500) -> Past:
-        return await self._feed.state_at(at, changed, cursor, limit)
-
-    async def trim_changes(self, bounds: FeedBounds, now: float) -> int:
-        return await self._feed.trim(bounds, now)
 
     @asynccontextmanager
     async def dump(self, *, journal: bool = True) -> AsyncIterator[AsyncIterator[DumpPage]]:
@@ -281,54 +173,28 @@ class SqliteStore:
         connection = await asyncio.to_thread(_connected, self._path, self._durability)
         await load(connection, self._codec, self._now(), pages)
 
-    async def _due(self, now: float, limit: int) -> list[Record]:
-        """Return the next records that are due, behind any pages of which nothing can be read.
+    def _to_put(self, record: Record, at: float, durable: bool) -> Write:
+        return Put(record, self._codec, durable=durable, at=at)
 
-        At most ten pages are looked at; the next call goes on behind them, and begins anew at the end.
-        """
-        after, self._due_after = self._due_after, Due()
-        for _ in range(_DUE_PAGES_MAX):
-            found, end = await self._read(partial(self._pages.due, now=now, after=after, limit=limit))
-            if found or end is None:
-                return found
-            after = end
-        self._due_after = after
-        return []
+    def _to_delete(
+        self, session_id: str, at: float, *, expect: Record | None, due_at: float | None, durable: bool
+    ) -> Write:
+        return Delete(session_id, expect=expect, due_at=due_at, durable=durable, at=at)
 
-    async def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        act = Read(run=run)
-        await self._reader.submit(act)
-        if act.error is not None:
-            raise act.error
-        result: T = act.result
-        return result
+    def _to_touch(self, accesses: Sequence[tuple[str, float]]) -> Write:
+        return Touch(dict(accesses))
 
-    async def _run(self, run: Callable[[sqlite3.Connection], int]) -> int:
-        count: int = await self._write(Run(run, durable=False))
-        return count
+    def _to_append(self, batch: Batch) -> Write:
+        return Append(batch.session_id, batch.term, batch.entries)
 
-    async def _write(self, act: Write) -> Any:
-        await self._writer.submit(act)
-        if act.error is not None:
-            raise act.error
-        return act.result
+    def _to_run(self, run: Callable[[sqlite3.Connection], Any]) -> Write:
+        return Run(run, durable=False)
 
-    async def _write_if_wanted(self) -> None:
-        if self._accesses.want_writing(self._loop.time()):
-            await self._write_accesses()
+    def _to_read(self, run: Callable[[sqlite3.Connection], Any]) -> Read:
+        return Read(run=run)
 
-    async def _write_accesses(self) -> None:
-        async with self._writing:
-            rest = iter(self._accesses.take().items())
-            acts: list[Touch] = []
-            while rows := dict(islice(rest, ROWS_MAX)):
-                acts.append(Touch(rows))
-            try:
-                for act in acts:
-                    await self._write(act)
-            except BaseException:
-                self._accesses.kept()
-                raise
+    async def _read_due(self, now: float, after: Due | None, limit: int) -> tuple[list[Record], Due | None]:
+        return await self._read(partial(self._pages.due, now=now, after=after or Due(), limit=limit))
 
     async def _sweep(self) -> None:
         try:
@@ -340,14 +206,7 @@ class SqliteStore:
                 self._not_swept = str(error)
                 _log.warning("journals of deleted sessions stay for now: %s", error)
 
-    async def _close(self, chores: list[Periodic]) -> None:
-        for chore in chores:
-            await chore.stop()
-        try:
-            await self._write_accesses()
-        except HoldfastError as error:
-            # The sessions are there; they only look as if they had been idle a little longer.
-            _log.warning("the last accesses could not be written: %s", error)
+    async def _close_engine(self) -> None:
         await self._health.stop()
         # The writer last: SQLite folds the log into the file when the last connection closes.
         await self._checkpoints.close()
@@ -359,15 +218,6 @@ class SqliteStore:
                 await asyncio.to_thread(sync_log, self._path)
             except HoldfastError as error:
                 _log.error("%s", error)
-
-
-def _refusal(act: Write) -> HoldfastError | None:
-    if act.error is None or isinstance(act.error, HoldfastError):
-        return act.error
-    _log.error("entries could not be written", exc_info=act.error)
-    unavailable = Unavailable(f"the entries could not be written: {act.error}")
-    unavailable.__cause__ = act.error
-    return unavailable
 
 
 def _connected(path: Path, durability: Durability) -> sqlite3.Connection:
@@ -397,11 +247,3 @@ def _opened(path: Path, durability: Durability) -> Connections:
 def _next_term(connection: sqlite3.Connection) -> int:
     (rows,) = connection.execute(statement("next_term")).fetchall()
     return int(rows[0])
-
-
-def _is_text(session_id: object) -> bool:
-    """Tell whether it can be an id at all; what cannot be encoded would fail a whole batch."""
-    try:
-        return isinstance(session_id, str) and bool(session_id.encode())
-    except UnicodeEncodeError:
-        return False

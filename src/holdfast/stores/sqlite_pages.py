@@ -63,6 +63,17 @@ class Pages:
             return Page(records, cursors, str(rows[-1][0]))
         return Page(records, cursors, str(window_end) if looked_at == window else None)
 
+    def ids(
+        self, connection: sqlite3.Connection, now: float, cursor: str | None, limit: int
+    ) -> tuple[IdPage, list[tuple[str, float, float]]]:
+        """Return the ids among the next `limit` rows, and id, timeout and end of those that accesses may keep.
+
+        No body is read, so damage hides none.
+        """
+        wanted = {"after": _row_from(cursor), "limit": limit, "now": now}
+        (end, looked_at, there), *late = connection.execute(statement("ids"), wanted).fetchall()
+        return IdPage(msgspec.json.decode(there, type=list[str]), str(end) if looked_at == limit else None), late
+
     def due(
         self, connection: sqlite3.Connection, now: float, after: Due, limit: int
     ) -> tuple[list[Record], Due | None]:
@@ -81,18 +92,6 @@ class Pages:
                 self._told.add(session_id)
                 _log.error("session %s is left out of scans and sweeps: %s", redacted(str(session_id)), error)
             return None
-
-
-def read_ids(
-    connection: sqlite3.Connection, now: float, cursor: str | None, limit: int
-) -> tuple[IdPage, list[tuple[str, float, float]]]:
-    """Return the ids among the next `limit` rows, and id, timeout and end of those that unwritten accesses may keep.
-
-    No body is read, so damage hides none.
-    """
-    wanted = {"after": _row_from(cursor), "limit": limit, "now": now}
-    (end, looked_at, there), *late = connection.execute(statement("ids"), wanted).fetchall()
-    return IdPage(msgspec.json.decode(there, type=list[str]), str(end) if looked_at == limit else None), late
 
 
 def _row_from(cursor: str | None) -> int:
