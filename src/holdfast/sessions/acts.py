@@ -199,8 +199,9 @@ class Acts(Generic[M]):
             self._meter.evicted += 1
         if self._room is not None:
             self._room.gone(record.id)
-        self._requests.in_flight.gone(record.id)
-        home = self._home.without(record)
+        if self._in_flight:
+            self._requests.in_flight.gone(record.id)
+        home = self._home.without(record) if self._home.locals else self._home
         if self._subscriptions.all:
             self._subscriptions.publish(kind(Session(record, home), self._now()))
 
