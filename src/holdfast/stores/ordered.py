@@ -17,10 +17,11 @@ from ..codec import PLAIN, Codec
 from ..model.clock import Clock, SystemClock
 from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
-from ..runtime import Periodic, shielded
+from ..runtime import Periodic
 from . import ordered_acts as acts
 from . import ordered_keys as keys
 from .accesses import Accesses
+from .closing import closed
 from .contract import (
     Batch,
     Changes,
@@ -57,7 +58,6 @@ ENTRIES_MAX: Final = 1024
 _TOUCHED_AT_ONCE: Final = 1024
 _DELETED_AT_ONCE: Final = 1024
 _CHORE_S: Final = 1.0
-_CLOSE_S: Final = 5.0
 _DUE_PAGES_MAX: Final = 10
 
 
@@ -129,7 +129,7 @@ class OrderedStore:
             await store._sealing.begin()
             yield store
         finally:
-            await shielded(store._close(chores), within_s=_CLOSE_S, name="close the database")
+            await closed(store._close(chores))
 
     async def get(self, session_id: str) -> Record | None:
         id_bytes = keys.id_key(session_id)
@@ -361,17 +361,22 @@ class OrderedStore:
                 raise
 
     async def _close(self, chores: list[Periodic]) -> None:
-        for chore in chores:
-            await chore.stop()
-        try:
-            await self._write_accesses()
-        except HoldfastError as error:
-            # The sessions are there; they only look as if they had been idle a little longer.
-            _log.warning("the last accesses could not be written: %s", error)
-        self._recent.close()
         for dump in list(self._dumps):
             await dump.close()
-        await self._reader.close()
+        try:
+            for chore in chores:
+                await chore.stop()
+            try:
+                await self._write_accesses()
+            except HoldfastError as error:
+                # The sessions are there; they only look as if they had been idle a little longer.
+                _log.warning("the last accesses could not be written: %s", error)
+            self._recent.close()
+            await self._reader.close()
+        finally:
+            # Also where there is no time left to wait for them: else the folder is held until the process ends.
+            self._reader.end()
+            self._writer.end()
         await self._writer.close()
 
     def _end(self) -> None:

@@ -17,8 +17,9 @@ from ..codec import PLAIN, Codec
 from ..model.clock import Clock, SystemClock
 from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
-from ..runtime import Periodic, shielded
+from ..runtime import Periodic
 from .accesses import Accesses
+from .closing import closed
 from .contract import (
     Batch,
     Changes,
@@ -55,7 +56,6 @@ _log = logging.getLogger(__name__)
 
 _CHORE_S: Final = 1.0
 _SAFE_EVERY_S: Final = 50.0  # what is promised is 60
-_CLOSE_S: Final = 5.0
 _DUE_PAGES_MAX: Final = 10
 
 
@@ -142,7 +142,7 @@ class SqliteStore:
             await store._sealing.begin()
             yield store
         finally:
-            await shielded(store._close(chores), within_s=_CLOSE_S, name="close the database")
+            await closed(store._close(chores))
 
     async def get(self, session_id: str) -> Record | None:
         if not _is_text(session_id):
@@ -341,17 +341,22 @@ class SqliteStore:
                 _log.warning("journals of deleted sessions stay for now: %s", error)
 
     async def _close(self, chores: list[Periodic]) -> None:
-        for chore in chores:
-            await chore.stop()
         try:
-            await self._write_accesses()
-        except HoldfastError as error:
-            # The sessions are there; they only look as if they had been idle a little longer.
-            _log.warning("the last accesses could not be written: %s", error)
-        await self._health.stop()
-        # The writer last: SQLite folds the log into the file when the last connection closes.
-        await self._checkpoints.close()
-        await self._reader.close()
+            for chore in chores:
+                await chore.stop()
+            try:
+                await self._write_accesses()
+            except HoldfastError as error:
+                # The sessions are there; they only look as if they had been idle a little longer.
+                _log.warning("the last accesses could not be written: %s", error)
+            await self._health.stop()
+            # The writer last: SQLite folds the log into the file when the last connection closes.
+            await self._checkpoints.close()
+            await self._reader.close()
+        finally:
+            # Also where there is no time left to wait for them: else the file is held until the process ends.
+            for ends in (self._checkpoints, self._reader, self._writer):
+                ends.end()
         await self._writer.close()
         if self._durability == "interval":
             # Where another process has the file open, nothing was folded.
