@@ -96,6 +96,6 @@ def test_the_contract_table_shows_which_store_fails(tmp_path: Path) -> None:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 1
     assert ran.stdout.splitlines()[2:] == [
-        "| wrong | – | 1 of 2 | – | – | 5 of 5 | – |",
-        "| right | – | 2 of 2 | – | – | 5 of 5 | – |",
+        "| wrong | – | 1 of 2 | – | – | – | – | 5 of 5 | – |",
+        "| right | – | 2 of 2 | – | – | – | – | 5 of 5 | – |",
     ]
