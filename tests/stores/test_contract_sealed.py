@@ -11,7 +11,15 @@ import pytest
 
 from holdfast import Codec, open_store
 from holdfast.stores.contract import JournalBounds, Kind, Store, append_to
-from holdfast.testing.contracts import DescribedContract, JournalContract, ListingContract, StoreContract
+from holdfast.testing import ManualClock
+from holdfast.testing.contracts import (
+    DescribedContract,
+    DumpContract,
+    FeedContract,
+    JournalContract,
+    ListingContract,
+    StoreContract,
+)
 from holdfast.testing.journal_contract import JournalStore
 from holdfast.testing.records import NOW, entry_of, record_of
 from tests.codec.sealing import NEW
@@ -22,13 +30,18 @@ DATA: Final = b"x" * 100
 KEPT_BYTES: Final = len(CODEC.seal_bytes(bytes(4) + DATA, b""))  # with how long the request is, which is empty
 
 
-def sealed(kind: str, folder: Path) -> AbstractAsyncContextManager[Store]:
-    return open_store(f"{kind}:///{folder}/s", codec=CODEC)
+def sealed(kind: str, folder: Path, clock: ManualClock | None = None) -> AbstractAsyncContextManager[Store]:
+    return open_store(f"{kind}:///{folder}/s", codec=CODEC, clock=clock)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture(params=["sqlite", "rocksdb"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with sealed(request.param, tmp_path) as store:
+async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Store]:
+    async with sealed(request.param, tmp_path, clock) as store:
         yield store
 
 
@@ -101,4 +114,12 @@ class TestSealedListing(ListingContract):
 
 
 class TestSealedDescribed(DescribedContract):
+    pass
+
+
+class TestSealedFeed(FeedContract):
+    pass
+
+
+class TestSealedDump(DumpContract):
     pass

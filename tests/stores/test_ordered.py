@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -442,3 +444,54 @@ async def test_accesses_and_what_is_deleted_are_seen_to_within_seconds(tmp_path:
         await store.touch("s", NOW + 5, within_s=0.5)
         await eventually_async(lambda: due_key(NOW + 65, b"s") in table.rows)
         await eventually_async(lambda: not any(key[:1] in b"jmax" for key in table.rows))
+
+
+class Slow(Table):
+    """An engine that, once it shall, answers and closes only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wait = False
+        self.let = threading.Event()
+        self.is_closed = threading.Event()
+
+    def get(self, key: bytes) -> bytes | None:
+        if self.wait:
+            self.let.wait(60)
+        return super().get(key)
+
+    def close(self) -> None:
+        self.let.wait(60)
+        self.is_closed.set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reading", [False, True])
+async def test_a_store_whose_disk_takes_too_long_is_closed_when_it_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reading: bool
+) -> None:
+    """R-MGR-15: whoever closes it waits 5 s, and is not told of an error that nobody could do anything about."""
+    table = Slow()
+    loop = asyncio.get_running_loop()
+    async with opened(table, tmp_path) as store:
+        await store.put(record_of("s"), expect=0)
+        table.wait = True
+        late = asyncio.ensure_future(store.get("other")) if reading else None
+        await asyncio.sleep(0)
+        began = loop.time()
+    assert loop.time() - began < 6
+    assert "is not closed after 5 s" in caplog.text
+    with pytest.raises(Unavailable, match="open already"):
+        async with opened(Table(), tmp_path):
+            pass
+    if late is not None:
+        with pytest.raises(Unavailable):
+            await late
+    table.let.set()
+    assert await asyncio.to_thread(table.is_closed.wait, 60)
+    await eventually_async(lambda: names_held(tmp_path / "table") == 0)
+
+
+def names_held(folder: Path) -> int:
+    """Return how many descriptors of this process are of files in a folder."""
+    return sum(os.path.realpath(link).startswith(f"{folder}/") for link in Path("/proc/self/fd").iterdir())

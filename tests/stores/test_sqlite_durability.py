@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from holdfast import Misused, SessionManager, open_store
+from holdfast.stores.contract import FeedBounds, JournalBounds, append_to
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.records import record_of
+from holdfast.testing.records import NOW, entry_of, record_of
 
 PROGRAM = Path(__file__).parent / "unsyncable_program.py"
 NO_SECCOMP = 77
@@ -92,3 +93,19 @@ async def test_what_an_address_cannot_say_names_what_it_can(tmp_path: Path, quer
         async with open_store(f"sqlite:///{tmp_path}/sessions.db?{query}"):
             pass
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("act", ["next_term", "trim", "trim_changes"])
+async def test_what_a_chore_writes_counts_as_written(tmp_path: Path, act: str) -> None:
+    """R-STO-3: else no sync would follow it with an interval, and the log of many of them would never be folded."""
+    async with SqliteStore.open(tmp_path / "sessions.db", durability="interval") as store:
+        await store.put(record_of("s"), expect=0)
+        await append_to(store, "s", 1, [entry_of("a", 0)])
+        before = store._written.pages_written
+        if act == "next_term":
+            await store.next_term()
+        elif act == "trim":
+            assert await store.trim(JournalBounds(session_entries_max=0), NOW) == 1
+        else:
+            await store.trim_changes(FeedBounds(), NOW)
+        assert store._written.pages_written > before

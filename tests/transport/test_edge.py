@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from holdfast.gateway.stdio import StdioSettings, StdioUpstreams
-from holdfast.stores import JournalBounds, MemoryStore
+from holdfast.model import Unavailable
+from holdfast.stores import FeedBounds, JournalBounds, MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from tests.gateway.workers import AGREED, PlannedWorker, PlannedWorkers
 from tests.kit import LoopWatch, eventually_async
@@ -149,3 +150,27 @@ async def test_nothing_blocks_the_loop(tmp_path: Path) -> None:
                 await edge._host.sweep()
                 ended = await asyncio.gather(*(ask(edge, "DELETE", mcp_session_id=session) for session in sessions))
             assert {answered.status for answered in ended} == {204}
+
+
+class Untrimmed(SqliteStore):
+    """A store whose journal cannot be trimmed."""
+
+    asked = 0
+
+    async def trim(self, bounds: JournalBounds, now: float) -> int:
+        raise Unavailable("a page of the journal is damaged")
+
+    async def trim_changes(self, bounds: FeedBounds, now: float) -> int:
+        self.asked += 1
+        return await super().trim_changes(bounds, now)
+
+
+async def test_the_feed_is_trimmed_though_the_journal_cannot_be(tmp_path: Path) -> None:
+    """R-MGR-7: its bounds are its own."""
+    async with Untrimmed.open(tmp_path / "sessions.db") as store:
+        assert isinstance(store, Untrimmed)
+        async with edge_on(store, tmp_path) as (edge, _):
+            edge._host._trimmed_at = 0.0  # it may have begun by itself
+            with pytest.raises(Unavailable):
+                await edge._host._trim()
+            assert store.asked >= 1

@@ -102,11 +102,15 @@ class Lane(Generic[A]):
         if not in_time:
             raise Unavailable(f"{self._name} did not answer within {DEADLINE_S:.0f} s; read before writing")
 
-    async def close(self) -> None:
-        """Let what was submitted end, then the thread; returns after 5 s at the latest."""
+    def end(self) -> None:
+        """Take nothing more; let what was submitted end, then the thread. Nothing is waited for."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
+
+    async def close(self) -> None:
+        """Do what `end` does, and wait for it; returns after 5 s at the latest."""
+        self.end()
         await asyncio.wait({self._ended}, timeout=DEADLINE_S)
 
     def _run(self) -> None:

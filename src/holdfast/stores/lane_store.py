@@ -18,8 +18,9 @@ from ..codec import Codec
 from ..model.clock import Clock
 from ..model.errors import HoldfastError, Misused, Unavailable
 from ..model.session import Record
-from ..runtime import Periodic, shielded
+from ..runtime import Periodic
 from .accesses import Accesses
+from .closing import closed
 from .contract import Batch, Changes, FeedBounds, IdPage, Page, Past, Query
 from .lane import Act, Lane
 from .sealing import SEALING_S, Sealing
@@ -34,7 +35,6 @@ AT_ONCE: Final = 1024
 """How many entries a batch has at most; how many sessions are deleted, or have their accesses written, together."""
 
 CHORE_S: Final = 1.0
-_CLOSE_S: Final = 5.0
 _DUE_PAGES_MAX: Final = 10
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class LaneStore(ABC, Generic[R, V, W]):
             await self._sealing.begin()
             yield
         finally:
-            await shielded(self._close(every), within_s=_CLOSE_S, name="close the database")
+            await closed(self._close(every))
 
     async def put(self, record: Record, *, expect: int, durable: bool = True) -> None:
         if record.version != expect + 1:
@@ -198,8 +198,8 @@ class LaneStore(ABC, Generic[R, V, W]):
         """
 
     @abstractmethod
-    async def _close_engine(self) -> None:
-        """Close both lanes and the engine, when there are no chores any more."""
+    async def _close_beside_writer(self) -> None:
+        """Close all but the writer's lane, when there are no chores any more."""
 
     def _forget(self, session_id: str) -> None:
         """Let go of what is kept in memory of a session that was deleted."""
@@ -254,14 +254,20 @@ class LaneStore(ABC, Generic[R, V, W]):
                 raise
 
     async def _close(self, chores: Sequence[Periodic]) -> None:
-        for chore in chores:
-            await chore.stop()
         try:
-            await self._write_accesses()
-        except HoldfastError as error:
-            # The sessions are there; they only look as if they had been idle a little longer.
-            _log.warning("the last accesses could not be written: %s", error)
-        await self._close_engine()
+            for chore in chores:
+                await chore.stop()
+            try:
+                await self._write_accesses()
+            except HoldfastError as error:
+                # The sessions are there; they only look as if they had been idle a little longer.
+                _log.warning("the last accesses could not be written: %s", error)
+            await self._close_beside_writer()
+        finally:
+            # Also where there is no time left to wait for them: else the store is held until the process ends.
+            self._reader.end()
+            self._writer.end()
+        await self._writer.close()
 
 
 def _refusal(batch: Batch, act: Act | None) -> HoldfastError | None:

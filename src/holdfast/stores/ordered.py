@@ -229,12 +229,14 @@ class OrderedStore(LaneStore[Engine, View, Write]):
                 self._to_clear = True
                 raise
 
-    async def _close_engine(self) -> None:
+    async def _close_beside_writer(self) -> None:
         self._recent.close()
+        await self._reader.close()
+
+    async def _close(self, chores: Sequence[Periodic]) -> None:
         for dump in list(self._dumps):
             await dump.close()
-        await self._reader.close()
-        await self._writer.close()
+        await super()._close(chores)
 
     def _end(self) -> None:
         """Close the database on the writer's thread, unless the other hangs in it: to close it then is to crash."""

@@ -15,6 +15,7 @@ from ..codec import Codec
 from ..model.errors import Corrupt, Misused, NotFound
 from ..model.ids import redacted
 from ..model.session import Record
+from ..runtime import uncancelled
 from . import ordered_keys as keys
 from .contract import DumpedEntry, DumpPage
 from .ordered_acts import Numbers, write
@@ -160,8 +161,7 @@ class Load:
                 await self._run(partial(self._write, page=page))
             await self._run(self._end)
         except BaseException:
-            while await self._run(self._clear):
-                pass
+            await uncancelled(self._clear_all(), name="clear what was loaded away")
             raise
 
     def _begin(self, view: View) -> None:
@@ -197,6 +197,10 @@ class Load:
         self._log.begin_anew(view, self._numbers.take(), self._now)
         view.put(keys.TERM, keys.number_value(max(self._term, keys.number_in(view.get(keys.TERM)))))
         view.put(keys.LOADING, None)
+
+    async def _clear_all(self) -> None:
+        while await self._run(self._clear):
+            pass
 
     def _clear(self, view: View) -> int:
         """Take away a page of what was loaded, the mark at last; return how much."""

@@ -206,12 +206,17 @@ class SqliteStore(LaneStore[sqlite3.Connection, sqlite3.Connection, Write]):
                 self._not_swept = str(error)
                 _log.warning("journals of deleted sessions stay for now: %s", error)
 
-    async def _close_engine(self) -> None:
+    async def _close_beside_writer(self) -> None:
         await self._health.stop()
         # The writer last: SQLite folds the log into the file when the last connection closes.
         await self._checkpoints.close()
         await self._reader.close()
-        await self._writer.close()
+
+    async def _close(self, chores: Sequence[Periodic]) -> None:
+        try:
+            await super()._close(chores)
+        finally:
+            self._checkpoints.end()
         if self._durability == "interval":
             # Where another process has the file open, nothing was folded.
             try:

@@ -72,6 +72,10 @@ class Checkpoints:
             await self._do(lambda _: sync_log(self._path))
             self._safe_at = written
 
+    def end(self) -> None:
+        """Have the thread end once its checkpoint is made; nothing is waited for."""
+        self._lane.end()
+
     async def close(self) -> None:
         """End the thread once its checkpoint is made; returns after 5 s at the latest."""
         await self._lane.close()

@@ -88,7 +88,11 @@ class Writer:
         elif isinstance(first, Touch):
             self._execute("touch", rows)
         elif isinstance(first, Run):
-            first.result = first.run(self._connection)
+            changes = self._connection.total_changes
+            try:
+                first.result = first.run(self._connection)
+            finally:
+                self.pages_written += self._connection.total_changes - changes
 
     def _write_or_look(self, name: str, rows: list[tuple[Any, ...]], group: list[Write]) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import randbytes
 from typing import Protocol
 
 import pytest
@@ -188,7 +189,7 @@ class FeedContract:
         """R-MGR-7."""
         bounds = FeedBounds(bytes_max=48_000)
         for at in range(40):
-            await store.put(record_of(f"s{at}", metadata=bytes(2000)), expect=0)
+            await store.put(record_of(f"s{at}", metadata=randbytes(2000)), expect=0)
             await store.trim_changes(bounds, clock.now())
         assert 10 <= len(await _followed(store)) <= 24
 

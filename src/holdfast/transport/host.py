@@ -408,8 +408,11 @@ class Host:
         if grown or now - self._trimmed_at >= TRIM_S:
             self._trimmed_at = now
             journaler.entries_written = journaler.bytes_written = 0
-            await self._journal.trim(bounds, now)
-            await self._sessions.trim_feed()
+            try:
+                await self._journal.trim(bounds, now)
+            finally:
+                # Also where the journal cannot be trimmed: the feed grows by itself.
+                await self._sessions.trim_feed()
 
 
 def _as_dict(handshake: Handshake) -> dict[str, object]:
