@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,11 +11,11 @@ import msgspec
 
 from ..codec import Codec
 from ..model.errors import Corrupt, Misused
-from ..model.ids import redacted
 from ..model.session import Record
 from .contract import Change, ChangeKind, Changes, FeedBounds, Past
 from .feed_cursor import FeedCursor, cursor_from, expired, mark_of, too_early
 from .feed_parts import Part, given_up
+from .left_out import LeftOut
 from .sqlite_file import statement, transaction
 
 Connection = sqlite3.Connection
@@ -26,9 +25,7 @@ _PAGE_BYTES: Final = 8 * 2**20
 _STEP: Final = 1000
 _STEP_BYTES: Final = 8 * 2**20
 _MEASURED: Final = 10_000
-_TOLD_MAX: Final = 1000
 
-_log = logging.getLogger(__name__)
 _replaced: Final = msgspec.structs.replace
 
 
@@ -58,7 +55,7 @@ class SqliteFeed:
         self._codec = codec
         self._read = read
         self._write = write
-        self._told: set[str] = set()
+        self._left_out = LeftOut("a change of session %s is left out of the feed: %s")
 
     async def changes(self, after: str | None, limit: int) -> Changes:
         """Do what `Feed.changes` does."""
@@ -132,9 +129,7 @@ class SqliteFeed:
         try:
             record = self._codec.open(body, session_id)
         except (Corrupt, Misused) as error:
-            if session_id not in self._told and len(self._told) < _TOLD_MAX:
-                self._told.add(session_id)
-                _log.error("a change of session %s is left out of the feed: %s", redacted(str(session_id)), error)
+            self._left_out.tell(session_id, error)
             return None
         if last_accessed is None or last_accessed == record.last_accessed:
             return record
