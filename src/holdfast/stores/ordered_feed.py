@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -12,12 +11,12 @@ import msgspec
 
 from ..codec import Codec
 from ..model.errors import Corrupt, KeyMissing, Misused
-from ..model.ids import redacted
 from ..model.session import Record
 from . import ordered_keys as keys
 from .contract import Change, ChangeKind, Changes, FeedBounds, Past
 from .feed_cursor import FeedCursor, cursor_from, expired, mark_of, too_early
 from .feed_parts import Part, given_up
+from .left_out import LeftOut
 from .ordered_engine import Engine, View
 from .ordered_log import Log, Note, Standing, change_key, note_of, part_row, parts_of, standing_of
 
@@ -25,9 +24,7 @@ _PAGE_BYTES: Final = 8 * 2**20
 _READ_AT_ONCE: Final = 64
 _WINDOW: Final = 2000
 _STEP: Final = 1000
-_TOLD_MAX: Final = 1000
 
-_log = logging.getLogger(__name__)
 _replaced: Final = msgspec.structs.replace
 
 Row = tuple[bytes, bytes]
@@ -58,7 +55,7 @@ class OrderedFeed:
         self._read = read
         self._write = write
         self._trimmed = 0
-        self._told: set[bytes] = set()
+        self._left_out = LeftOut("a change of session %s is left out of the feed: %s")
 
     async def changes(self, after: str | None, limit: int) -> Changes:
         """Do what `Feed.changes` does."""
@@ -139,7 +136,7 @@ class OrderedFeed:
             try:
                 head = keys.head_of(value, key[1:])
             except Corrupt as error:
-                self._tell(key[1:], error)
+                self._left_out.tell(key[1:], error)
                 continue
             if head.written_at <= at:
                 yield key[1:], keys.sealed_of(value)
@@ -205,24 +202,18 @@ class OrderedFeed:
         try:
             return note_of(*row)
         except Corrupt as error:
-            self._tell(row[0], error)
+            self._left_out.tell(row[0], error)
             return None
 
     def _readable(self, id_bytes: bytes, sealed: bytes, last_accessed: float | None) -> Record | None:
         try:
             record = self._codec.open(sealed, id_bytes.decode())
         except Corrupt as error:
-            self._tell(id_bytes, error)
+            self._left_out.tell(id_bytes, error)
             return None
         if last_accessed is None or last_accessed == record.last_accessed:
             return record
         return _replaced(record, last_accessed=last_accessed)
-
-    def _tell(self, which: bytes, error: Exception) -> None:
-        if which not in self._told and len(self._told) < _TOLD_MAX:
-            self._told.add(which)
-            shown = redacted(which.decode(errors="replace"))
-            _log.error("a change of session %s is left out of the feed: %s", shown, error)
 
 
 def _position(engine: Engine) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ..model.errors import Corrupt, Misused, Unavailable
+from .disk import sync
 
 SCHEMA: Final = 2
 MARKER: Final = "holdfast-store"
@@ -76,11 +77,7 @@ def _make(path: Path, kind: str) -> None:
         os.fsync(file.fileno())
     with suppress(FileNotFoundError):  # another process was first
         new.rename(path / MARKER)
-    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path)
 
 
 def _check_in_place(held: int, path: Path) -> None:

@@ -6,7 +6,6 @@ concerns its own session only: it is left out, and told.
 
 from __future__ import annotations
 
-import logging
 import zlib
 from typing import Final, NamedTuple
 
@@ -18,15 +17,14 @@ from ..model.ids import redacted
 from ..model.session import Record
 from . import ordered_keys as keys
 from .contract import IdPage, Page, Query
+from .left_out import LeftOut
 from .ordered_engine import Engine
 
 _WINDOW: Final = 5000  # sessions that one page of a scan looks at
 _READ_AT_ONCE: Final = 200
 _COUNTED_A_PAGE: Final = 5000
-_TOLD_MAX: Final = 1000
 _CRC_DIGITS: Final = 8
 
-_log = logging.getLogger(__name__)
 _replaced: Final = msgspec.structs.replace
 
 
@@ -51,7 +49,7 @@ class Pages:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._told: set[bytes] = set()
+        self._left_out = LeftOut("session %s is left out of scans and sweeps: %s")
 
     def scan(self, engine: Engine, query: Query, cursor: str | None, limit: int) -> Page:
         """Return up to `limit` records in the order of ids; the page ends where it is full, or with its window."""
@@ -129,10 +127,7 @@ class Pages:
                 return None
             return record_of(id_bytes.decode(errors="replace"), head, value, self._codec)
         except (Corrupt, KeyMissing, Misused) as error:
-            if id_bytes not in self._told and len(self._told) < _TOLD_MAX:
-                self._told.add(id_bytes)
-                shown = redacted(id_bytes.decode(errors="replace"))
-                _log.error("session %s is left out of scans and sweeps: %s", shown, error)
+            self._left_out.tell(id_bytes, error)
             return None
 
 

@@ -16,11 +16,12 @@ from ..model.errors import Conflict, Corrupt, Misused, Unavailable
 from ..model.session import Record
 from . import leveldb, rocksdb
 from . import ordered_keys as keys
+from .disk import sync
 from .ordered_acts import created_at
 from .ordered_engine import Engine
 from .ordered_folder import hold
 from .ordered_pages import count_states
-from .replace import Old, Workshop, sync
+from .replace import Old, Workshop
 
 DRIVERS: Final[dict[str, Callable[[], Callable[[Path], Engine]]]] = {
     leveldb.KIND: leveldb.driver,

@@ -125,15 +125,6 @@ class Workshop:
             self._lock = -1
 
 
-def sync(path: Path) -> None:
-    """Bring a file or folder to power-safe storage. Blocks."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def replacement_of(url: str) -> Replacement:
     """Return what replaces the store at `url`; nothing is looked at yet.
 

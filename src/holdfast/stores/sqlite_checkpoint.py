@@ -6,13 +6,13 @@ moves the bulk while others write; the second, on the writer, moves the rest, af
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from ..model.errors import Unavailable
+from .disk import sync
 from .lane import Act, Lane
 from .sqlite_faults import translated
 from .sqlite_writer import Writer
@@ -104,18 +104,14 @@ def sync_log(path: Path) -> None:
     whole = path.resolve()
     for place in (whole.with_name(whole.name + "-wal"), whole.parent):
         try:
-            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            sync(place)
         except FileNotFoundError:
             continue  # the last connection was closed: everything is in the file
-        try:
-            os.fsync(descriptor)
         except OSError as error:
             raise Unavailable(
                 f"{place} could not be synced: {error.strerror}; a power failure may take back what was written since "
                 "the last time"
             ) from error
-        finally:
-            os.close(descriptor)
 
 
 def _checkpoint(connection: sqlite3.Connection) -> tuple[int, int, int]:

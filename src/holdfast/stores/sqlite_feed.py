@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,11 +11,11 @@ import msgspec
 
 from ..codec import Codec
 from ..model.errors import Corrupt, KeyMissing, Misused
-from ..model.ids import redacted
 from ..model.session import Record
 from .contract import Change, ChangeKind, Changes, FeedBounds, Past
 from .feed_cursor import FeedCursor, cursor_from, expired, mark_of, too_early
 from .feed_parts import Part, given_up
+from .left_out import LeftOut
 from .sqlite_file import statement, transaction
 
 Connection = sqlite3.Connection
@@ -26,10 +25,8 @@ _PAGE_BYTES: Final = 8 * 2**20
 _STEP: Final = 1000
 _STEP_BYTES: Final = 8 * 2**20
 _MEASURED: Final = 10_000
-_TOLD_MAX: Final = 1000
 _KINDS: Final = frozenset(map(int, ChangeKind))
 
-_log = logging.getLogger(__name__)
 _replaced: Final = msgspec.structs.replace
 
 
@@ -59,7 +56,7 @@ class SqliteFeed:
         self._codec = codec
         self._read = read
         self._write = write
-        self._told: set[str] = set()
+        self._left_out = LeftOut("a change of session %s is left out of the feed: %s")
 
     async def changes(self, after: str | None, limit: int) -> Changes:
         """Do what `Feed.changes` does."""
@@ -123,7 +120,7 @@ class SqliteFeed:
         """Return the change in a row, None where it is damaged."""
         n, session_id, at, kind, last_accessed, body = row
         if kind not in _KINDS or not isinstance(at, float) or not isinstance(last_accessed, float | None):
-            self._tell(session_id, "its row is damaged")
+            self._left_out.tell(session_id, "its row is damaged")
             return None
         record = self._readable(session_id, body, last_accessed)
         if record is None:
@@ -148,22 +145,16 @@ class SqliteFeed:
 
     def _readable(self, session_id: str, body: bytes, last_accessed: float | None) -> Record | None:
         if not isinstance(session_id, str) or not isinstance(body, bytes):
-            self._tell(session_id, "its row is damaged")
+            self._left_out.tell(session_id, "its row is damaged")
             return None
         try:
             record = self._codec.open(body, session_id)
         except Corrupt as error:
-            self._tell(session_id, error)
+            self._left_out.tell(session_id, error)
             return None
         if last_accessed is None or last_accessed == record.last_accessed:
             return record
         return _replaced(record, last_accessed=last_accessed)
-
-    def _tell(self, session_id: Any, why: object) -> None:
-        which = str(session_id)
-        if which not in self._told and len(self._told) < _TOLD_MAX:
-            self._told.add(which)
-            _log.error("a change of session %s is left out of the feed: %s", redacted(which), why)
 
 
 def _place(cursor: str) -> tuple[str, int]:

@@ -6,7 +6,6 @@ it is left out, and told.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from typing import Any, Final, NamedTuple
 
@@ -14,17 +13,14 @@ import msgspec
 
 from ..codec import Codec
 from ..model.errors import Corrupt, KeyMissing, Misused
-from ..model.ids import redacted
 from ..model.session import Record
 from .contract import IdPage, Page, Query
+from .left_out import LeftOut
 from .sqlite_file import statement
 from .sqlite_reader import record_from
 
 _WINDOW: Final = 5000  # rows that one page of a scan looks at
 _CURSOR_MAX: Final = 2**63 - 1
-_TOLD_MAX: Final = 1000
-
-_log = logging.getLogger(__name__)
 
 
 class Due(NamedTuple):
@@ -39,7 +35,7 @@ class Pages:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._told: set[str] = set()
+        self._left_out = LeftOut("session %s is left out of scans and sweeps: %s")
 
     def scan(self, connection: sqlite3.Connection, query: Query, cursor: str | None, limit: int) -> Page:
         """Return up to `limit` records; the page ends where it is full, or with the window it looks at."""
@@ -87,10 +83,7 @@ class Pages:
         try:
             return record_from(row, self._codec)
         except (Corrupt, KeyMissing, Misused) as error:
-            session_id = row[0]
-            if session_id not in self._told and len(self._told) < _TOLD_MAX:
-                self._told.add(session_id)
-                _log.error("session %s is left out of scans and sweeps: %s", redacted(str(session_id)), error)
+            self._left_out.tell(row[0], error)
             return None
 
 

@@ -21,6 +21,7 @@ from ..codec import Codec
 from ..model.clock import SystemClock
 from ..model.errors import Conflict, Corrupt, KeyMissing, Misused, Unavailable
 from ..model.ids import redacted
+from .disk import sync
 from .sqlite_acts import Put
 from .sqlite_faults import code_of, not_opened, repair_folder_of
 from .sqlite_file import connect, prepare, recognise
@@ -161,9 +162,9 @@ class Repair:
         self._new.chmod(was.st_mode & 0o777)
         if os.geteuid() == 0:
             os.chown(self._new, was.st_uid, was.st_gid)
-        _sync(self._new)
+        sync(self._new)
         self._new.rename(self._ready)
-        _sync(self._folder)
+        sync(self._folder)
 
     def _exchanged(self) -> str:
         """Give the damaged file another name and the new one its own; return the other name."""
@@ -171,11 +172,11 @@ class Repair:
         for name, to in ((self._path, kept), (_log_of(self._path), _log_of(kept))):
             if name.exists() and not to.exists():
                 os.link(name, to)
-        _sync(self._path.parent)
+        sync(self._path.parent)
         for helper in (_log_of(self._path), self._path.with_name(self._path.name + "-shm")):
             helper.unlink(missing_ok=True)
         self._ready.rename(self._path)
-        _sync(self._path.parent)
+        sync(self._path.parent)
         shutil.rmtree(self._folder)
         return str(kept)
 
@@ -283,11 +284,3 @@ def _term(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
 
 def _log_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

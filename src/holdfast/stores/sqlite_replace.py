@@ -17,7 +17,8 @@ import msgspec
 from ..codec import PLAIN
 from ..model.errors import Conflict, Corrupt, HoldfastError, Unavailable
 from ..model.session import Record
-from .replace import Old, Workshop, sync
+from .disk import sync
+from .replace import Old, Workshop
 from .sqlite_faults import address_of, check_place, code_of, not_opened, translated
 from .sqlite_file import connect, recognise
 from .sqlite_repair import LOCKS, LOCKS_AT
