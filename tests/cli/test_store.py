@@ -91,10 +91,8 @@ def test_damage_is_found_with_exit_code_1_and_repaired(path: Path, capsys: pytes
         ("sqlite:///{path}.none", "is not there; name the file of a store"),
         ("sqlite:///{path}?durability=best", "is one of full, interval, off"),
         ("memory://", "names no store that can be looked after"),
-        (
-            "rocksdb:///{path}",
-            "only SQLite files are looked after so; for other stores use holdfast backup and restore",
-        ),
+        ("rocksdb:///{path}.none", "is not there"),
+        ("rocksdb:///{path}", "is not there, or no rocksdb store"),
         ("http://[", "is not understood: Invalid IPv6 URL"),
         ("sqlite:///{path}%00", "there is a NUL in it"),
         ("sqlite:///{path.parent}", "is a folder; name a file in it"),
@@ -214,9 +212,9 @@ def test_an_answer_that_cannot_be_written_is_told(path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_folder_that_may_not_be_looked_at_is_told(
-    tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("does", ["info", "check", "repair"])
+@pytest.mark.parametrize("kind", ["sqlite", "leveldb", "rocksdb"])
+def test_what_may_not_be_looked_at_is_told(kind: str, does: str, capsys: pytest.CaptureFixture[str]) -> None:
     """R-STO-2. A name that is too long cannot be looked at either, whoever asks."""
-    code, _, err = run(capsys, "info", f"sqlite:///{tmp_path}/{'x' * 300}/{path.name}")
+    code, _, err = run(capsys, does, f"{kind}:///{'x' * 300}/sessions")
     assert (code, "cannot be looked at: File name too long" in err) == (2, True)

@@ -54,15 +54,31 @@ def made_file_of(url: str) -> Path:
         Misused: As `file_of`; or it is not there, is empty, or may not be looked at.
     """
     place = file_of(url)
+    if not is_there(place):
+        raise Misused(f"{place} is not there; name a store")
     try:
-        if not place.exists():
-            raise Misused(f"{place} is not there; name a store")
         if place.is_dir():  # one in the place of a SQLite file is refused by whoever opens it
             is_empty = split_address(url).scheme != "sqlite" and not any(place.iterdir())
         else:
             is_empty = place.is_file() and not place.stat().st_size
     except OSError as error:
-        raise Misused(f"{place} cannot be looked at: {error.strerror or error}; check its permissions") from error
+        raise _not_looked_at(place, error) from error
     if is_empty:
         raise Misused(f"{place} is empty; no store was made in it yet")
     return place
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether something is at `path`. Blocks.
+
+    Raises:
+        Misused: That may not be looked at.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _not_looked_at(path, error) from error
+
+
+def _not_looked_at(path: Path, error: OSError) -> Misused:
+    return Misused(f"{path} cannot be looked at: {error.strerror or error}; check the permissions of its folders")

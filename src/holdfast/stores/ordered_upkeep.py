@@ -17,6 +17,7 @@ from ..model.errors import Corrupt, KeyMissing, Misused
 from ..model.ids import redacted
 from . import leveldb, rocksdb
 from . import ordered_keys as keys
+from .address import is_there
 from .contract import Dumped, DumpPage, StoreInfo
 from .ordered_dump import Dump
 from .ordered_engine import Engine
@@ -120,7 +121,7 @@ class OrderedUpkeep:
         return self._codec.of_store(partial(dictionary_in, engine, self._codec))
 
     def _refuse_unless_there(self) -> None:
-        if not (self._path / MARKER).exists():
+        if not is_there(self._path / MARKER):
             raise Misused(f"{self._path} is not there, or no {self._kind} store; name the folder of one")
 
     @contextmanager

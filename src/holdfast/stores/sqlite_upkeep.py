@@ -12,6 +12,7 @@ from typing import Final
 from ..codec import Codec
 from ..model.errors import Corrupt, KeyMissing, Misused, Unavailable
 from ..model.ids import redacted
+from .address import is_there
 from .contract import StoreInfo
 from .sqlite_address import Durability
 from .sqlite_faults import check_file, check_place, code_of, not_opened
@@ -88,11 +89,7 @@ def opened(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
 
 
 def _check_there(path: Path) -> None:
-    try:
-        is_there = path.exists()
-    except OSError as error:
-        raise Misused(f"{path} cannot be looked at: {error.strerror}; check the permissions of its folders") from error
-    if not is_there:
+    if not is_there(path):
         raise Misused(f"{path} is not there; name the file of a store")
 
 
