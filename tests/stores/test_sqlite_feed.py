@@ -162,7 +162,7 @@ async def test_a_repaired_file_begins_a_feed_of_its_own(path: Path) -> None:
     await asyncio.to_thread(SqliteUpkeep(path, "full", PLAIN).repair, lambda *_: None)
     async with SqliteStore.open(path) as store:
         assert await changes_of(store) == []
-        with pytest.raises(Misused):
+        with pytest.raises(CursorExpired):
             await store.changes(after=seen)
         await store.put(record_of("a", version=2), expect=1)
         assert [change.record.version for change in await changes_of(store)] == [2]

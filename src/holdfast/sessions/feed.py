@@ -116,7 +116,7 @@ class Following(Acts[M]):
 
         Iterating raises `CursorExpired` when not all behind the cursor is kept any more: take `feed_position()`, read
         everything, and follow from that position; an event of a (`id`, `created_at`, `version`) that was read is known.
-        It raises `Misused` when the cursor is not one of this store.
+        So it does after a restore, with which a new feed begins. It raises `Misused` when the cursor is none.
 
         Raises:
             Misused: The store keeps no feed.

@@ -85,9 +85,10 @@ class Feed(Protocol):
         and cannot be read here is never passed over.
 
         Raises:
-            CursorExpired: What comes behind it is not all kept, or a power failure has taken what it is behind.
+            CursorExpired: What comes behind it is not all kept, or a power failure has taken what it is behind, or it
+                is of another feed: a store that was restored or repaired begins a new one.
             KeyMissing: The next change is sealed under a key that is not in the key ring.
-            Misused: The cursor is not one of this store's feed, or a newer version wrote the next change.
+            Misused: The cursor is none of a feed, or a newer version wrote the next change.
         """
         ...
 

@@ -43,6 +43,14 @@ def mark_of(session_id: str, at: float, kind: int) -> int:
     return zlib.crc32(f"{session_id}\0{at!r}\0{kind}".encode(errors="surrogatepass"))
 
 
+def elsewhere() -> CursorExpired:
+    """Return the error of whoever followed another feed: mostly that of this store before it was restored."""
+    return CursorExpired(
+        "this cursor is of another feed: the store was restored or repaired since, or it is another store; take the "
+        "feed's position, read everything, and follow from that position"
+    )
+
+
 def expired(*, lost: bool) -> CursorExpired:
     """Return the error of whoever was away for too long, or has seen what a power failure took since."""
     what = "not all behind this cursor is kept any more"

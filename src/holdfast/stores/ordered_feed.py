@@ -14,7 +14,7 @@ from ..model.errors import Corrupt, KeyMissing, Misused
 from ..model.session import Record
 from . import ordered_keys as keys
 from .contract import Change, ChangeKind, Changes, FeedBounds, Past
-from .feed_cursor import FeedCursor, cursor_from, expired, mark_of, too_early
+from .feed_cursor import FeedCursor, cursor_from, elsewhere, expired, mark_of, too_early
 from .feed_parts import Part, given_up
 from .left_out import LeftOut
 from .ordered_engine import Engine, View
@@ -91,7 +91,7 @@ class OrderedFeed:
         if cursor is None:
             cursor = FeedCursor(standing.name, standing.trimmed, 0)
         elif cursor.store != standing.name:
-            raise Misused("this is a cursor of another store's feed; pass one that this store returned")
+            raise elsewhere()
         elif cursor.n < standing.trimmed or (cursor.n > standing.trimmed and cursor.mark != _mark(engine, cursor.n)):
             raise expired(lost=cursor.n > standing.trimmed)
         changes: list[Change] = []

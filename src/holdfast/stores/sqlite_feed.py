@@ -13,7 +13,7 @@ from ..codec import Codec
 from ..model.errors import Corrupt, KeyMissing, Misused
 from ..model.session import Record
 from .contract import Change, ChangeKind, Changes, FeedBounds, Past
-from .feed_cursor import FeedCursor, cursor_from, expired, mark_of, too_early
+from .feed_cursor import FeedCursor, cursor_from, elsewhere, expired, mark_of, too_early
 from .feed_parts import Part, given_up
 from .left_out import LeftOut
 from .sqlite_file import statement, transaction
@@ -99,7 +99,7 @@ class SqliteFeed:
         if cursor is None:
             cursor = FeedCursor(standing.store, standing.trimmed, 0)
         elif cursor.store != standing.store:
-            raise Misused("this is a cursor of another store's feed; pass one that this store returned")
+            raise elsewhere()
         elif cursor.n < standing.trimmed or (cursor.n > standing.trimmed and cursor.mark != standing.mark):
             raise expired(lost=cursor.n > standing.trimmed)
         changes: list[Change] = []
