@@ -134,7 +134,8 @@ class Following(Creation[M]):
 
         Iterating raises `CursorExpired` when not all behind the cursor is kept any more: take `feed_position()`, read
         everything, and follow from that position; an event of a (`id`, `created_at`, `version`) that was read is known.
-        It raises `Misused` when the cursor is not one of this store.
+        It raises `Misused` when the cursor is not one of this store, or a newer version wrote what comes next, and
+        `KeyMissing` when that is sealed under a key that is not in the key ring: nothing is passed over.
 
         Raises:
             Misused: The store keeps no feed.
