@@ -111,6 +111,17 @@ def test_a_sound_store_is_found_sound_and_left_alone(path: Path) -> None:
     assert inspection.size_bytes == len(before[path.name])
 
 
+async def test_a_damaged_change_is_found_and_the_feed_begun_anew(path: Path) -> None:
+    """R-STO-2: no session is touched by it."""
+    with closing(connect(path)) as connection:
+        connection.execute("UPDATE changes SET body = x'4846' WHERE n = 1")
+    findings = upkeep_of(url_of(path)).check(quiet)
+    assert (findings.sound, findings.pages, findings.damaged) == (False, ("1 changes of the feed are damaged",), 0)
+    repaired = await asyncio.to_thread(upkeep_of(url_of(path)).repair, quiet)
+    assert (repaired.sessions, repaired.lost_sessions) == (COUNT, 0)
+    assert upkeep_of(url_of(path)).check(quiet).sound
+
+
 async def test_around_a_damaged_page_everything_is_saved(path: Path) -> None:
     """R-STO-3: what is lost is named, in part, and the damaged file is kept as it was."""
     overwrite_page_with(path, b"s0200")
@@ -291,7 +302,7 @@ async def test_nobody_can_open_a_compressed_file_while_it_is_repaired(tmp_path: 
     done = await asyncio.to_thread(
         SqliteUpkeep(path, "full", codec).repair, lambda what, *_: held.update({what: held_by_others(path)})
     )
-    assert held == dict.fromkeys([*STEPS, "opening records"], True)
+    assert held == dict.fromkeys([*STEPS, "opening records", "opening changes"], True)
     assert (done.sessions, done.lost_sessions) == (1099, 1)
     assert await asyncio.to_thread(Path(done.kept).read_bytes) == before
     async with SqliteStore.open(path, codec=codec) as store:

@@ -116,7 +116,9 @@ class Following(Acts[M]):
 
         Iterating raises `CursorExpired` when not all behind the cursor is kept any more: take `feed_position()`, read
         everything, and follow from that position; an event of a (`id`, `created_at`, `version`) that was read is known.
-        So it does after a restore, with which a new feed begins. It raises `Misused` when the cursor is none.
+        So it does after a restore, with which a new feed begins. It raises `Misused` when the cursor is none, or when a
+        newer version wrote what comes next, and `KeyMissing` when that is sealed under a key that is not in the ring:
+        nothing is passed over.
 
         Raises:
             Misused: The store keeps no feed.

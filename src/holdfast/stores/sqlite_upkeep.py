@@ -116,6 +116,7 @@ def findings_of(connection: sqlite3.Connection, progress: Progress, codec: Codec
             named.append(redacted(str(row[0])))
         if (records + damaged) % _TOLD_EVERY == 0:
             progress("opening records", records + damaged, total)
+    pages += _damaged_changes(connection, progress, codec)
     lost = [redacted(each) for each in dict.fromkeys(ids_in_index(connection)) if each not in reachable]
     return Findings(
         pages=pages,
@@ -125,6 +126,32 @@ def findings_of(connection: sqlite3.Connection, progress: Progress, codec: Codec
         damaged=damaged + max(salvage.unreadable, len(lost)),
         named=tuple((named + lost)[:NAMED_MAX]),
     )
+
+
+def _damaged_changes(connection: sqlite3.Connection, progress: Progress, codec: Codec) -> tuple[str, ...]:
+    """Return a sentence if changes of the feed are damaged; an earlier schema has none."""
+    if not connection.execute("PRAGMA table_info(changes)").fetchall():
+        return ()
+    progress("opening changes", 0, 0)
+    lost = sum(
+        _is_damaged(session_id, body, codec)
+        for _, session_id, *bodies in Salvage(connection, "changes", "id, body, before").rows()
+        for body in bodies
+        if body is not None
+    )
+    return (f"{lost:,} changes of the feed are damaged",) if lost else ()
+
+
+def _is_damaged(session_id: object, body: object, codec: Codec) -> bool:
+    if not isinstance(session_id, str) or not isinstance(body, bytes):
+        return True
+    try:
+        codec.open(body, session_id)
+    except (KeyMissing, Misused):
+        return False
+    except Corrupt:
+        return True
+    return False
 
 
 def _pages(connection: sqlite3.Connection) -> tuple[str, ...]:
