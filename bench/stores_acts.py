@@ -65,14 +65,14 @@ class Load:
         self.versions = array("Q", bytes(8 * size))
         self.store: Store
         self.refused = 0
+        self._created_at = time.time()
         self._rest = os.urandom(METADATA_BYTES - 8)
 
     def record(self, place: int, version: int) -> Record:
         """Return the next record of a session."""
-        now, metadata = time.time(), place.to_bytes(4) + version.to_bytes(4) + self._rest
-        return Record(
-            self.ids[place], version, 0, now, now, 3600.0, None, "alice", frozenset(), "active", None, metadata
-        )
+        metadata = place.to_bytes(4) + version.to_bytes(4) + self._rest
+        times = (self._created_at, time.time(), 3600.0, None)
+        return Record(self.ids[place], version, 0, *times, "alice", frozenset(), "active", None, metadata)
 
     async def put(self, place: int, *, durable: bool) -> None:
         """Write what comes after the last that was written."""
