@@ -109,8 +109,8 @@ class Writer:
 
     def _look(self, session_ids: Iterable[str]) -> dict[str, Stored]:
         wanted = msgspec.json.encode(list(session_ids)).decode()
-        (found,) = self._connection.execute(statement("look"), (wanted,)).fetchone()
-        return {session_id: Stored(*stored) for session_id, *stored in msgspec.json.decode(found)}
+        found = self._connection.execute(statement("look"), (wanted,)).fetchall()
+        return {session_id: Stored(*stored) for session_id, *stored in found}
 
     def _execute(self, name: str, rows: list[tuple[Any, ...]]) -> list[Any]:
         text = statement(name, len(rows), len(rows[0]))

@@ -128,6 +128,18 @@ class StoreContract:
         assert await store.get("s") is not None
         assert await store.delete("s", expect=record_of("s", last_accessed=NOW + 1)) is True
 
+    async def test_a_refused_update_does_not_touch_those_beside_it(self, store: Store) -> None:
+        """R-STO-2: whatever digits their times have."""
+        created_at = NOW + 0.123456789
+        for name in ("a", "taken", "b"):
+            await store.put(record_of(name, created_at=created_at), expect=0)
+        await store.put(record_of("taken", created_at=created_at, version=2), expect=1)
+        writes = [
+            store.put(record_of(name, created_at=created_at, version=2), expect=1) for name in ("a", "taken", "b")
+        ]
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [type(None), VersionConflict, type(None)]
+
     async def test_a_session_created_again_under_its_id_is_another_one(self, store: Store) -> None:
         """R-STO-2: its version is what a writer expects who read the one before."""
         before, after = record_of("s", created_at=NOW), record_of("s", created_at=NOW + 1, owner="after")
