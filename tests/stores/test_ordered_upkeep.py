@@ -119,20 +119,21 @@ async def test_a_damaged_entry_is_left_behind_alone(url: str, kind: str, folder:
     assert (repaired.sessions, repaired.entries, repaired.lost_entries) == (3, 8, 1)
 
 
-async def test_around_a_wrecked_block_everything_is_saved(url: str, folder: Path) -> None:
+@pytest.mark.parametrize("prefix", ["s", "tenant-with-a-rather-long-name/"])
+async def test_around_a_wrecked_block_everything_is_saved(url: str, folder: Path, prefix: str) -> None:
     """R-STO-2: which hides what comes behind it from whoever goes through the database."""
     async with opened(url) as store:
         for at in range(200):
-            await store.put(record_of(f"s{at:03}", timeout=None, metadata=b"x" * 500), expect=0)
+            await store.put(record_of(f"{prefix}{at:03}", timeout=None, metadata=b"x" * 500), expect=0)
     async with opened(url):
         pass  # which brings what was written from the log into a table
-    damage_a_table(folder, b"s100", whole=True)
+    damage_a_table(folder, f"{prefix}100".encode(), whole=True)
     assert not upkeep_of(url).check(told).sound
     repaired = await asyncio.to_thread(upkeep_of(url).repair, told)
     assert 150 <= repaired.sessions < 200
     async with opened(url) as store:
-        assert await store.get("s000") is not None
-        assert await store.get("s199") is not None
+        assert await store.get(f"{prefix}000") is not None
+        assert await store.get(f"{prefix}199") is not None
     assert upkeep_of(url).check(told).sound
 
 

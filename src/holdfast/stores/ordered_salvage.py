@@ -8,7 +8,7 @@ from typing import Final
 from ..model.errors import Corrupt
 from .ordered_engine import Engine
 
-_NUMBER_BYTES: Final = 16  # of a key, by which the next place is looked for that can be reached
+_NUMBER_BYTES: Final = 256  # of a key: a session's is no longer, and ids may differ in their last byte only
 
 Row = tuple[bytes, bytes]
 

@@ -13,6 +13,8 @@ from .ordered_engine import BLOOM_BITS, BUFFER_BYTES, CACHE_BYTES, UNREADABLE, m
 from .ordered_folder import in_use
 
 KIND: Final = "rocksdb"
+# Nothing is compressed: where a block says by what it is, that byte of it was changed.
+_DAMAGED: Final = ("Corruption", "Not implemented: Unsupported compression")
 _LOGS_KEPT: Final = 2
 
 
@@ -134,7 +136,7 @@ class RocksDb:
         text = str(error)
         if path is not None and "lock" in text.lower():
             return in_use(path, KIND)
-        return meaning(text, damaged=text.startswith("Corruption"))
+        return meaning(text, damaged=text.startswith(_DAMAGED))
 
 
 class RocksMoment:
