@@ -495,3 +495,26 @@ async def test_a_store_whose_disk_takes_too_long_is_closed_when_it_answers(
 def names_held(folder: Path) -> int:
     """Return how many descriptors of this process are of files in a folder."""
     return sum(os.path.realpath(link).startswith(f"{folder}/") for link in Path("/proc/self/fd").iterdir())
+
+
+class Failing(Table):
+    """An engine in which one value cannot be read any more once it was read."""
+
+    failing = b""
+
+    def get(self, key: bytes) -> bytes | None:
+        value = super().get(key)
+        if key == self.failing:
+            self.rows[key] = b""
+        return value
+
+
+async def test_what_a_sweep_deleted_is_returned_though_another_of_it_failed(tmp_path: Path) -> None:
+    """R-MGR-7: it is told by this call or never; the one that failed stays, and keeps nothing back."""
+    table = Failing()
+    async with opened(table, tmp_path) as store:
+        for name in ("a", "fails", "z"):
+            await store.put(record_of(name, timeout=1.0), expect=0)
+        table.failing = b"sfails"
+        assert [record.id for record in await store.expire(NOW + 1)] == ["a", "z"]
+        assert await store.expire(NOW + 1) == []

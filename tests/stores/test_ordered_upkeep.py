@@ -14,6 +14,7 @@ from holdfast import Codec, Conflict, Corrupt, KeyMissing, Misused, Unavailable,
 from holdfast.stores import ordered_keys as keys
 from holdfast.stores import upkeep_of
 from holdfast.stores.contract import Journal, append_to
+from holdfast.stores.ordered_folder import MARKER
 from holdfast.stores.ordered_replace import DRIVERS
 from holdfast.testing.records import NOW, entry_of, record_of
 from tests.codec.sealing import NEW, OLD
@@ -78,6 +79,19 @@ async def test_info_says_what_it_is(url: str, kind: str) -> None:
     assert (found.info.kind, found.sessions) == (kind, {"active": 3, "terminated": 0})
     assert (found.keys, found.size_bytes > 0) == ({"": 3 + 3 + 9}, True)
     assert upkeep_of(url.replace("sessions", "other")).inspect(NOW).keys == {"2027": 2 + 2 + 6}
+
+
+async def test_a_look_at_a_store_of_an_earlier_version_leaves_it_to_that_one(url: str, kind: str, folder: Path) -> None:
+    """R-STO-2: it is brought to this version's schema when it is opened to be used."""
+    await fill(url, 3)
+    earlier = f"holdfast {kind} schema 1\n"
+    (folder / MARKER).write_text(earlier)
+    assert upkeep_of(url).inspect(NOW).info.schema == 1
+    assert upkeep_of(url).check(told).sound
+    assert (folder / MARKER).read_text() == earlier
+    async with opened(url):
+        pass
+    assert (folder / MARKER).read_text() != earlier
 
 
 async def test_a_sound_store_is_found_sound_and_left_alone(url: str, folder: Path) -> None:

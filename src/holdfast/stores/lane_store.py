@@ -132,13 +132,12 @@ class LaneStore(ABC, Generic[R, V, W]):
         acts = [self._to_delete(record.id, at, expect=record, due_at=now, durable=False) for record in due]
         for start in range(0, len(acts), AT_ONCE):
             await self._writer.submit(*acts[start : start + AT_ONCE])
-        gone: list[Record] = []
-        for record, act in zip(due, acts, strict=True):
-            if act.error is not None:
-                raise act.error
-            if act.result:
-                self._forget(record.id)
-                gone.append(record)
+        gone = [record for record, act in zip(due, acts, strict=True) if act.error is None and act.result]
+        for record in gone:
+            self._forget(record.id)
+        failed = next((act.error for act in acts if act.error is not None), None)
+        if failed is not None and not gone:  # else the next call meets it again: what is gone is told by this one only
+            raise failed
         return gone
 
     async def seal_anew(self) -> None:

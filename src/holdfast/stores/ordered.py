@@ -25,7 +25,7 @@ from .lane_store import CHORE_S, LaneStore
 from .ordered_dump import Dump, Load, dumped, refuse_half_filled
 from .ordered_engine import Engine, Read, Reader, View, Write, Writer
 from .ordered_feed import OrderedFeed, begin_feed
-from .ordered_folder import SCHEMA, hold
+from .ordered_folder import SCHEMA, bring_up, hold
 from .ordered_journal import Append, read_entries, read_origins, read_unfinished
 from .ordered_log import Log
 from .ordered_pages import Pages, count_states, get_record
@@ -260,6 +260,7 @@ def _opened(
         engine = open_engine(path)
         try:
             refuse_half_filled(engine, path)
+            bring_up(held, kind)
             begin_feed(engine, now)
         except BaseException:
             engine.close()

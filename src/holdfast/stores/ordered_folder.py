@@ -41,7 +41,6 @@ def hold(path: Path, kind: str) -> int:
         _check(os.pread(held, _MARKER_BYTES_MAX, 0), path, kind)
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _check_in_place(held, path)
-        _bring_up(held, kind)
     except (BlockingIOError, FileNotFoundError) as error:
         os.close(held)
         raise in_use(path, kind) from error
@@ -86,7 +85,12 @@ def _check_in_place(held: int, path: Path) -> None:
         raise FileNotFoundError(path)
 
 
-def _bring_up(held: int, kind: str) -> None:
+def schema_in(held: int) -> int:
+    """Return the schema of a folder that is held."""
+    return int(os.pread(held, _MARKER_BYTES_MAX, 0).split()[3])
+
+
+def bring_up(held: int, kind: str) -> None:
     """Have the marker say that an earlier version cannot read what this one writes."""
     marker = _marker(kind)
     if os.pread(held, _MARKER_BYTES_MAX, 0) != marker:

@@ -22,7 +22,7 @@ from .contract import Dumped, DumpPage, StoreInfo
 from .ordered_dump import Dump
 from .ordered_engine import Engine
 from .ordered_entries import entry_of
-from .ordered_folder import MARKER, SCHEMA, hold
+from .ordered_folder import MARKER, hold, schema_in
 from .ordered_log import note_of
 from .ordered_pages import count_states, record_of
 from .ordered_replace import DRIVERS, OrderedReplacement
@@ -46,7 +46,7 @@ class OrderedUpkeep:
         self._codec = codec
 
     def inspect(self, now: float) -> Inspection:
-        with self._opened() as engine:
+        with self._held() as held, self._opened() as engine:
             sessions: Counter[str] = Counter({"active": 0, "terminated": 0})
             start = keys.SESSION
             while start:
@@ -59,12 +59,12 @@ class OrderedUpkeep:
                 for key, value in _rows(Around(engine), kind)
                 for part in sealed_parts(kind, key, value)
             )
-            info = StoreInfo(kind=self._kind, durability="full", schema=SCHEMA, health="ok", shared=False)
+            info = StoreInfo(kind=self._kind, durability="full", schema=schema_in(held), health="ok", shared=False)
         size_bytes = sum(file.stat().st_size for file in self._path.iterdir() if file.is_file())
         return Inspection(info=info, sessions=dict(sessions), size_bytes=size_bytes, log_bytes=0, keys=dict(counted))
 
     def check(self, progress: Progress) -> Findings:
-        with self._opened() as engine:
+        with self._held(), self._opened() as engine:
             return _findings(engine, progress, self._bound(engine))
 
     def repair(self, progress: Progress) -> Repaired:
@@ -125,18 +125,21 @@ class OrderedUpkeep:
             raise Misused(f"{self._path} is not there, or no {self._kind} store; name the folder of one")
 
     @contextmanager
-    def _opened(self) -> Iterator[Engine]:
+    def _held(self) -> Iterator[int]:
         self._refuse_unless_there()
-        open_engine = DRIVERS[self._kind]()
         held = hold(self._path, self._kind)
         try:
-            engine = open_engine(self._path)
-            try:
-                yield engine
-            finally:
-                engine.close()
+            yield held
         finally:
             os.close(held)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Engine]:
+        engine = DRIVERS[self._kind]()(self._path)
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
 class _Saved:
